@@ -1,0 +1,112 @@
+"""Each platform as this host uses it: the plugin's facts under the operator's settings, and the way to it."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+
+from soulwatch.errors import Misconfigured, SoulwatchError
+from soulwatch.host.outbound import Addresses, Outbound, client_over, open_way, trust
+from soulwatch.host.plugins import Plugin, Plugins
+from soulwatch.host.settings import PlatformSettings, Settings
+from soulwatch.platform import Platform
+from soulwatch.values import Client, Token
+
+logger = logging.getLogger("soulwatch.platforms")
+
+
+class Platforms:
+    """The platforms that are installed, as the operator set them up."""
+
+    def __init__(
+        self, plugins: Plugins, settings: Settings, context: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        self._plugins = plugins
+        self._settings = settings
+        self._context = context or (lambda: trust(settings.ca_file))
+        self._trusted: ssl.SSLContext | None = None
+        self._ways: dict[str, Outbound] = {}
+        self._clients: dict[str, httpx.AsyncClient] = {}
+
+    def plugin(self, name: str) -> Plugin:
+        """The plugin for a platform. Raises PluginError, with the reason why it is not there."""
+        plugin = self._plugins[name]
+        plugin.facts  # noqa: B018  - raises where the plugin is for no platform
+        return plugin
+
+    def facts(self, name: str) -> Platform:
+        """A platform's facts, the operator's scopes in place of the declared ones."""
+        facts = self.plugin(name).facts
+        scopes = self.settings(name).scopes
+        return facts if scopes is None else replace(facts, oauth=replace(facts.oauth, scopes=scopes))
+
+    def settings(self, name: str) -> PlatformSettings:
+        """What the operator decided about a platform."""
+        return self._settings.platforms.get(name) or PlatformSettings()
+
+    def is_enabled(self, name: str) -> bool:
+        """Whether the operator wants this platform."""
+        return self.settings(name).enabled
+
+    def has_client(self, facts: Platform) -> bool:
+        """Whether our OAuth client for it is set: without one it does nothing."""
+        return self._settings.client(facts.client_name) is not None
+
+    def client(self, facts: Platform) -> Client:
+        """Our OAuth client. Raises Misconfigured, naming the variables to set."""
+        found = self._settings.client(facts.client_name)
+        if found is None:
+            name = facts.client_name.upper().replace("-", "_")
+            raise Misconfigured(
+                f"{facts.title} has no OAuth client: set {name}_CLIENT_ID and {name}_CLIENT_SECRET "
+                "(how to get them is in the plugin's README)."
+            )
+        return Client(found.id, found.secret.get_secret_value() if found.secret else None)
+
+    def title(self, name: str) -> str:
+        """What people call a platform, installed or not."""
+        plugin = self._plugins.get(name)
+        return plugin.platform.title if plugin and plugin.platform else name.title()
+
+    def hint(self, name: str) -> str:
+        """What a user should know about connecting this platform again."""
+        plugin = self._plugins.get(name)
+        return plugin.platform.reconnect_hint if plugin and plugin.platform else ""
+
+    def way(self, name: str) -> Outbound:
+        """The bounded way out to a platform."""
+        if name not in self._ways:
+            if self._trusted is None:
+                self._trusted = self._context()
+            self._ways[name] = open_way(self.addresses(name), self._trusted, self._settings.concurrency)
+        return self._ways[name]
+
+    def addresses(self, name: str) -> Addresses:
+        """Where a platform is."""
+        mine = self.settings(name)
+        return Addresses.of(self.facts(name), mine.api_url, mine.oauth_url)
+
+    def http(self, name: str) -> httpx.AsyncClient:
+        """A client for a platform's API; it is kept and shared."""
+        if name not in self._clients:
+            self._clients[name] = client_over(self.way(name))
+        return self._clients[name]
+
+    async def revoke(self, name: str, token: Token) -> bool:
+        """Ask a platform to forget a grant; False, and a line in the log, where that did not work."""
+        try:
+            facts = self.facts(name)
+            await facts.oauth.revoke(token, self.client(facts), self.http(name))
+        except (SoulwatchError, httpx.HTTPError) as broken:
+            logger.warning("the grant was not revoked at the platform: %s", broken, extra={"platform": name})
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close all connections to platforms."""
+        for way in self._ways.values():
+            await way.aclose()

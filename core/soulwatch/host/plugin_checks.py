@@ -1,0 +1,56 @@
+"""What plugins answer, checked before it is used: messages name the plugin, what it gave and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from soulwatch.endpoint import Endpoint
+from soulwatch.errors import PluginError
+from soulwatch.platform import Platform
+from soulwatch.values import Token
+
+
+def check_platform(name: str, answer: Any) -> Platform | None:
+    """The platform's facts, or None from a plugin that is for none. Raises PluginError."""
+    if answer is None:
+        return None
+    if not isinstance(answer, Platform):
+        raise PluginError(f"platform() gave {type(answer).__name__}, expected a Platform", plugin=name)
+    if answer.name != name:
+        raise PluginError(
+            f"its platform is named {answer.name!r}, its entry point {name!r}: they have to be the same", plugin=name
+        )
+    oauth = answer.oauth
+    urls = [oauth.authorize_url, oauth.token_url, answer.identity.url, *filter(None, [oauth.revoke_url])]
+    for url in urls:
+        if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
+            raise PluginError(f"{url!r} is no https address", plugin=name)
+    if not answer.hosts or urlsplit(answer.identity.url).hostname not in answer.hosts:
+        raise PluginError(f"hosts {answer.hosts} do not hold the host of {answer.identity.url}", plugin=name)
+    return answer
+
+
+def check_token(name: str, answer: Any) -> Token:
+    """The token a plugin gave. Raises PluginError for anything else."""
+    if not isinstance(answer, Token) or not isinstance(answer.access, str) or not answer.access:
+        raise PluginError(
+            f"The plugin {name} gave {type(answer).__name__} from refresh_token, expected a Token with access.",
+            plugin=name,
+        )
+    if answer.expires_at is not None and answer.expires_at.tzinfo is None:
+        raise PluginError(f"The plugin {name} gave a Token whose expires_at has no time zone.", plugin=name)
+    return answer
+
+
+def check_endpoints(name: str, answer: Any) -> Mapping[str, Endpoint]:
+    """The endpoints by name. Raises PluginError where there are others than endpoints, or two of one name."""
+    if not isinstance(answer, Sequence) or not all(isinstance(endpoint, Endpoint) for endpoint in answer):
+        raise PluginError(
+            f"The plugin {name} gave {answer!r} from poll_endpoints, expected a list of Endpoint.", plugin=name
+        )
+    endpoints = {endpoint.name: endpoint for endpoint in answer}
+    if len(endpoints) != len(answer):
+        raise PluginError(f"The plugin {name} gave two endpoints of one name.", plugin=name)
+    return endpoints

@@ -1,0 +1,243 @@
+"""One poll: pages are read, kept and told; the cursor moves only past what is stored."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import httpx
+from sqlalchemy import Row
+
+from soulwatch.api import Api
+from soulwatch.endpoint import Endpoint
+from soulwatch.errors import CursorExpired, NeedsReauth, NotFound, PluginError, RateLimited, SoulwatchError
+from soulwatch.host import news
+from soulwatch.host.budget import Budget
+from soulwatch.host.clock import Clock
+from soulwatch.host.plan import Plan
+from soulwatch.host.platforms import Platforms
+from soulwatch.host.reading import Reading, read_ahead
+from soulwatch.host.refresher import Announce
+from soulwatch.host.settling import reason_of
+from soulwatch.host.store import connections, events, items, polls
+from soulwatch.host.store.database import Database
+from soulwatch.host.tokens import Tokens
+from soulwatch.values import Connection, Cursor, Event, Page
+
+logger = logging.getLogger("soulwatch.poller")
+
+FIRST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(hours=6)
+LONGEST_DOUBLING = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one poll went: what is new, or why it did not go well."""
+
+    connection: str
+    platform: str
+    data_type: str
+    new: int = 0
+    problem: str | None = None
+
+
+class LostClaim(SoulwatchError):
+    """Another host took this poll over; it carries on from what is stored."""
+
+
+class Poller:
+    """Polls endpoints of connections, as claimed."""
+
+    def __init__(
+        self,
+        database: Database,
+        tokens: Tokens,
+        platforms: Platforms,
+        plan: Plan,
+        budget: Budget,
+        clock: Clock,
+        announce: Announce,
+        owner: str,
+        lease: timedelta,
+    ) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._platforms = platforms
+        self._plan = plan
+        self._budget = budget
+        self._clock = clock
+        self._announce = announce
+        self._owner = owner
+        self._lease = lease
+
+    async def claim_due(self, limit: int) -> list[Row[Any]]:
+        """Take polls that are due, at most `limit`."""
+        now = self._clock.now()
+        async with self._database.writing() as transaction:
+            taken = await polls.claim(
+                transaction, self._owner, now, now + self._lease, limit=limit, without=self._budget.busy()
+            )
+        return list(taken)
+
+    async def claim_now(self, connection_id: str, data_type: str) -> Row[Any] | None:
+        """Take one poll that somebody asks for; None where it is being polled already."""
+        now = self._clock.now()
+        async with self._database.writing() as transaction:
+            return await polls.claim_now(
+                transaction, self._owner, now, now + self._lease, connection_id=connection_id, data_type=data_type
+            )
+
+    async def poll(self, claimed: Row[Any]) -> Outcome:
+        """Carry out a claimed poll. Never raises for what a platform or plugin does: the outcome says it."""
+        whose: Connection | None = None
+        endpoint: Endpoint | None = None
+        try:
+            whose = await self._whose(claimed)
+            endpoint = await self._endpoint(whose, claimed.data_type)
+            async with self._budget.turn(whose.platform, self._platforms.facts(whose.platform).concurrency):
+                new = await self._read_through(claimed, whose, endpoint)
+        except LostClaim as lost:
+            logger.info("%s", lost, extra={"connection": claimed.connection_id, "data_type": claimed.data_type})
+            return self._outcome(claimed, problem=str(lost))
+        except SoulwatchError as broken:
+            await self._put_off(claimed, whose, endpoint, broken)
+            return self._outcome(claimed, problem=str(broken))
+        except Exception as broken:
+            logger.exception("a poll failed in a way nobody foresaw", extra={"connection": claimed.connection_id})
+            said = PluginError(f"Polling {claimed.platform} {claimed.data_type} failed: {type(broken).__name__}.")
+            await self._put_off(claimed, whose, endpoint, said)
+            return self._outcome(claimed, problem=str(said))
+        except BaseException:
+            await self._hand_back(claimed)
+            raise
+        return self._outcome(claimed, new=new)
+
+    def _outcome(self, claimed: Row[Any], *, new: int = 0, problem: str | None = None) -> Outcome:
+        return Outcome(claimed.connection_id, claimed.platform, claimed.data_type, new, problem)
+
+    async def _whose(self, claimed: Row[Any]) -> Connection:
+        async with self._database.reading() as transaction:
+            row = await connections.get(transaction, claimed.connection_id)
+        if row is None:
+            raise NotFound(f"The connection {claimed.connection_id} is gone.")
+        return connections.as_value(row)
+
+    async def _endpoint(self, whose: Connection, data_type: str) -> Endpoint:
+        endpoints = await self._plan.endpoints(whose)
+        if data_type not in endpoints:
+            raise PluginError(f"The plugin {whose.platform} no longer polls {data_type}.", plugin=whose.platform)
+        return endpoints[data_type]
+
+    async def _read_through(self, claimed: Row[Any], whose: Connection, endpoint: Endpoint) -> int:
+        """Read from where the last poll ended; from the beginning, once, where the platform forgot that place."""
+        try:
+            return await self._read(claimed, whose, endpoint, Cursor(claimed.cursor, claimed.etag))
+        except CursorExpired as expired:
+            logger.info("%s Reading starts over.", expired, extra={"connection": whose.id, "data_type": endpoint.name})
+            async with self._database.writing() as transaction:
+                await polls.start_over(transaction, claimed.id, claimed.fence)
+            return await self._read(claimed, whose, endpoint, Cursor())
+
+    def _api(self, whose: Connection) -> Api:
+        async def access_token(refused: str | None) -> str:
+            return (await self._tokens.fresh(whose.id, refused=refused)).access
+
+        facts = self._platforms.facts(whose.platform)
+        return Api(facts, whose.account, self._platforms.http(whose.platform), access_token, self._clock.now)
+
+    async def _read(self, claimed: Row[Any], whose: Connection, endpoint: Endpoint, cursor: Cursor) -> int:
+        reading = Reading(claimed, whose, endpoint, cursor)
+
+        async def keep(batch: list[Page], is_end: bool) -> bool:
+            await self._announce(await self._keep(reading, batch, is_end=is_end))
+            return not (is_end or reading.is_known)
+
+        await read_ahead(self._pages(whose, endpoint, cursor), keep)
+        if not reading.is_finished:
+            await keep([], True)
+        logger.info(
+            "polled %s %s: %d new of %d read",
+            whose.platform,
+            endpoint.name,
+            reading.new,
+            reading.done,
+            extra={"platform": whose.platform, "connection": whose.id, "user": whose.user, "data_type": endpoint.name},
+        )
+        return reading.new
+
+    async def _pages(self, whose: Connection, endpoint: Endpoint, cursor: Cursor) -> AsyncIterator[Page]:
+        pages = endpoint.pages(self._api(whose), cursor)
+        try:
+            async for page in pages:
+                if not isinstance(page, Page):
+                    message = f"The plugin {whose.platform} gave {type(page).__name__} from pages(), expected a Page."
+                    raise PluginError(message, plugin=whose.platform)
+                yield page
+        except httpx.HTTPError as broken:
+            message = f"The plugin {whose.platform} let an HTTP error through: {type(broken).__name__}."
+            raise PluginError(message, plugin=whose.platform) from broken
+
+    async def _keep(self, reading: Reading, batch: list[Page], *, is_end: bool) -> list[Event]:
+        """Store pages, and with the last of them the cursor and what it means, in one transaction."""
+        now, claimed, whose = self._clock.now(), reading.claimed, reading.whose
+        found = [item for page in batch for item in page.items]
+        reading.saw(batch)
+        due_at = await self._plan.next_due(whose, reading.endpoint) if is_end else None
+        async with self._database.writing() as transaction:
+            if not await polls.hold(transaction, claimed.id, claimed.fence, now + self._lease):
+                raise LostClaim
+            new = await items.keep(transaction, whose, reading.endpoint.name, found, now) if found else 0
+            told = reading.tell(new, is_end=is_end)
+            if is_end:
+                if due_at is not None and reading.wait is not None:
+                    due_at = max(due_at, now + reading.wait)
+                await polls.finish(
+                    transaction, claimed.id, claimed.fence, due_at=due_at, cursor=reading.cursor, now=now
+                )
+                await connections.synced(transaction, whose.id, now)
+            return await events.append(transaction, told, now)
+
+    async def _put_off(
+        self, claimed: Row[Any], whose: Connection | None, endpoint: Endpoint | None, broken: SoulwatchError
+    ) -> None:
+        if isinstance(broken, NeedsReauth):
+            await self._hand_back(claimed)
+            return
+        reason, now = reason_of(broken), self._clock.now()
+        retry_at = getattr(broken, "retry_at", None) or now + self._wait(claimed.fail_count)
+        if reason == "misconfigured" and whose is not None and endpoint is not None:
+            retry_at = await self._scheduled(whose, endpoint) or retry_at
+        async with self._database.writing() as transaction:
+            is_ours = await polls.put_off(
+                transaction, claimed.id, claimed.fence, due_at=retry_at, reason=reason, message=str(broken)
+            )
+            if isinstance(broken, RateLimited) and broken.whole == "client":
+                self._budget.block(claimed.platform, retry_at)
+                await polls.put_off_platform(transaction, claimed.platform, retry_at)
+            is_news = is_ours and whose is not None and reason != claimed.reason
+            told = [news.endpoint_status(whose, claimed.data_type, reason, str(broken))] if is_news and whose else []
+            told = await events.append(transaction, told, now)
+        log = logger.warning if told else logger.info
+        extra = {"platform": claimed.platform, "connection": claimed.connection_id, "data_type": claimed.data_type}
+        log("not polled: %s", broken, extra=extra)
+        await self._announce(told)
+
+    async def _scheduled(self, whose: Connection, endpoint: Endpoint) -> Any:
+        try:
+            return await self._plan.next_due(whose, endpoint)
+        except SoulwatchError:
+            return None  # the schedule itself is what is wrong
+
+    def _wait(self, failures: int) -> timedelta:
+        longest: timedelta = min(FIRST_WAIT * 2 ** min(failures, LONGEST_DOUBLING), LONGEST_WAIT)
+        return longest * (0.5 + self._clock.random() / 2)
+
+    async def _hand_back(self, claimed: Row[Any]) -> None:
+        with anyio.CancelScope(shield=True):
+            async with self._database.writing() as transaction:
+                await polls.hand_back(transaction, claimed.id, claimed.fence)

@@ -1,0 +1,1 @@
+"""What the host remembers. Rooms of plain functions over one transaction, so that callers say what is atomic."""

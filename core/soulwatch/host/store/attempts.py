@@ -1,0 +1,83 @@
+"""The journal of refreshes: what was about to be sent, and what came back, before anybody reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from soulwatch.host.store.tables import attempts, connections
+
+OPEN = ("intent", "received")
+"""States that somebody has to come back to: sent perhaps, or answered and not yet applied."""
+
+
+async def intend(
+    connection: AsyncConnection,
+    *,
+    connection_id: str,
+    fence: int,
+    generation: int,
+    fingerprint: bytes | None,
+    now: datetime,
+) -> int:
+    """Write down that a refresh is about to be sent; the attempt's id."""
+    written = await connection.execute(
+        attempts.insert()
+        .values(
+            connection_id=connection_id,
+            fence=fence,
+            generation=generation,
+            token_fingerprint=fingerprint,
+            state="intent",
+            started_at=now,
+        )
+        .returning(attempts.c.id)
+    )
+    return int(written.scalar_one())
+
+
+async def receive(connection: AsyncConnection, attempt_id: int, sealed: bytes) -> None:
+    """Keep the raw answer, sealed."""
+    await connection.execute(
+        update(attempts).where(attempts.c.id == attempt_id).values(state="received", answer=sealed)
+    )
+
+
+async def close(connection: AsyncConnection, attempt_id: int, state: str, now: datetime, detail: str = "") -> None:
+    """An attempt is over: `applied`, `rejected`, `not_sent`, `unknown` or `superseded`. The answer is forgotten."""
+    await connection.execute(
+        update(attempts)
+        .where(attempts.c.id == attempt_id)
+        .values(state=state, answer=None, detail=detail[:500], finished_at=now)
+    )
+
+
+async def open_of(connection: AsyncConnection, connection_id: str, before_fence: int) -> Sequence[Row[Any]]:
+    """Open attempts of a connection that were made before the claim `before_fence`, newest first."""
+    query = (
+        select(attempts)
+        .where(attempts.c.connection_id == connection_id, attempts.c.state.in_(OPEN), attempts.c.fence < before_fence)
+        .order_by(attempts.c.id.desc())
+    )
+    return (await connection.execute(query)).all()
+
+
+async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[str]:
+    """Connections with open attempts that nobody is at any more."""
+    query = (
+        select(attempts.c.connection_id)
+        .join(connections, connections.c.id == attempts.c.connection_id)
+        .where(attempts.c.state.in_(OPEN), or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
+        .distinct()
+    )
+    return (await connection.execute(query)).scalars().all()
+
+
+async def prune(connection: AsyncConnection, before: datetime) -> int:
+    """Forget closed attempts older than `before`; how many."""
+    old = attempts.c.state.not_in(OPEN) & (attempts.c.started_at < before)
+    return (await connection.execute(delete(attempts).where(old))).rowcount

@@ -1,0 +1,167 @@
+"""Connections as rows: found, claimed for a refresh by lease and fence, changed only by who holds the fence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, case, delete, func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from soulwatch.host.store.tables import attempts, connections, data_keys
+from soulwatch.values import Account, Connection
+
+
+def as_value(row: Row[Any]) -> Connection:
+    """The row as the value that plugins and callers see; no token in it."""
+    return Connection(
+        id=row.id,
+        user=row.user_id,
+        platform=row.platform,
+        account=Account(row.account_id, row.account_name),
+        scopes=tuple(row.scopes.split()),
+        status=row.status,
+    )
+
+
+def _with_key() -> Select[Any]:
+    return select(connections, data_keys.c.sealed_key).join(
+        data_keys, data_keys.c.connection_id == connections.c.id, isouter=True
+    )
+
+
+async def get(connection: AsyncConnection, connection_id: str) -> Row[Any] | None:
+    """One connection with its sealed data key."""
+    found: Row[Any] | None = (
+        await connection.execute(_with_key().where(connections.c.id == connection_id))
+    ).one_or_none()
+    return found
+
+
+async def find(
+    connection: AsyncConnection,
+    *,
+    user: str | None = None,
+    platform: str | None = None,
+    account_id: str | None = None,
+) -> Sequence[Row[Any]]:
+    """Connections of a user, a platform, an account: whatever is given; oldest first."""
+    query = _with_key().order_by(connections.c.created_at, connections.c.id)
+    for column, value in (("user_id", user), ("platform", platform), ("account_id", account_id)):
+        if value is not None:
+            query = query.where(connections.c[column] == value)
+    found: Sequence[Row[Any]] = (await connection.execute(query)).all()
+    return found
+
+
+async def add(connection: AsyncConnection, values: dict[str, Any], sealed_key: bytes) -> None:
+    """A new connection and its data key."""
+    await connection.execute(connections.insert().values(values))
+    await connection.execute(data_keys.insert().values(connection_id=values["id"], sealed_key=sealed_key))
+
+
+async def replace(connection: AsyncConnection, connection_id: str, values: dict[str, Any], sealed_key: bytes) -> None:
+    """The same account connected again: new tokens under a new data key.
+
+    The fence moves, so a refresh in flight cannot write what it brings.
+    """
+    await connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id)
+        .values(**values, fence=connections.c.fence + 1, lease_owner=None, lease_until=None)
+    )
+    await connection.execute(delete(data_keys).where(data_keys.c.connection_id == connection_id))
+    await connection.execute(data_keys.insert().values(connection_id=connection_id, sealed_key=sealed_key))
+
+
+async def claim(
+    connection: AsyncConnection, connection_id: str, owner: str, now: datetime, until: datetime
+) -> Row[Any] | None:
+    """Take the sole right to refresh a connection until `until`; None where somebody has it, or none may."""
+    taken = await connection.execute(
+        update(connections)
+        .where(
+            connections.c.id == connection_id,
+            connections.c.status == "connected",
+            or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now),
+        )
+        .values(lease_owner=owner, lease_until=until, fence=connections.c.fence + 1)
+        .returning(connections.c.id)
+    )
+    return await get(connection, connection_id) if taken.one_or_none() else None
+
+
+async def let_go(connection: AsyncConnection, connection_id: str, fence: int, **values: Any) -> bool:
+    """Write `values` and give the claim back; False, and nothing written, where the fence has moved on."""
+    return await mark(connection, connection_id, fence, lease_owner=None, lease_until=None, **values)
+
+
+async def mark(connection: AsyncConnection, connection_id: str, fence: int, **values: Any) -> bool:
+    """Write `values` and keep the claim; False where the fence has moved on."""
+    done = await connection.execute(
+        update(connections).where(connections.c.id == connection_id, connections.c.fence == fence).values(**values)
+    )
+    return done.rowcount == 1
+
+
+async def due(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[str]:
+    """Connections whose token is to be refreshed by now and that nobody is at, the most urgent first."""
+    query = (
+        select(connections.c.id)
+        .where(
+            connections.c.status == "connected",
+            connections.c.next_refresh_at <= now,
+            or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now),
+        )
+        .order_by(connections.c.next_refresh_at)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).scalars().all()
+
+
+async def next_due(connection: AsyncConnection) -> datetime | None:
+    """When the next token is to be refreshed."""
+    query = select(func.min(connections.c.next_refresh_at)).where(connections.c.status == "connected")
+    found: datetime | None = (await connection.execute(query)).scalar()
+    return found
+
+
+async def disconnect(connection: AsyncConnection, connection_id: str, now: datetime) -> bool:
+    """Final: no token of this connection can be opened afterwards, and no refresh in flight can bring one back."""
+    await connection.execute(delete(data_keys).where(data_keys.c.connection_id == connection_id))
+    await connection.execute(delete(attempts).where(attempts.c.connection_id == connection_id))
+    done = await connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id, connections.c.status != "disconnected")
+        .values(
+            status="disconnected",
+            reason=None,
+            error_message=None,
+            access_token=None,
+            refresh_token=None,
+            token_fingerprint=None,
+            token_expires_at=None,
+            next_refresh_at=None,
+            fence=connections.c.fence + 1,
+            generation=connections.c.generation + 1,
+            lease_owner=None,
+            lease_until=None,
+            updated_at=now,
+        )
+    )
+    return done.rowcount == 1
+
+
+async def synced(connection: AsyncConnection, connection_id: str, now: datetime) -> None:
+    """A poll of this connection ended well."""
+    await connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id)
+        .values(
+            last_sync=now,
+            updated_at=now,
+            # An answer to a token that cannot be refreshed takes back the doubt that a refusal of it raised.
+            doubted_at=case((connections.c.refresh_token.is_(None), None), else_=connections.c.doubted_at),
+        )
+    )

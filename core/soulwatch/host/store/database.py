@@ -1,0 +1,119 @@
+"""One engine, two kinds of transaction: reading and writing. Neither is ever open across a call to a platform."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from soulwatch.errors import SettingsError
+
+BUSY_TIMEOUT_S = 30
+# Resetting a WAL with two or more connections could corrupt it (fixed in 3.51.3 and in these two older lines).
+WAL_IS_SOUND_FROM = (3, 51, 3)
+WAL_IS_SOUND_IN = ((3, 44, 6), (3, 50, 7))
+
+
+def wal_is_sound(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
+    """Whether this SQLite can be trusted with a write-ahead log and several connections."""
+    return version >= WAL_IS_SOUND_FROM or version in WAL_IS_SOUND_IN or version < (3, 7, 0)
+
+
+class Database:
+    """The database at `url`, a SQLAlchemy address with an async driver."""
+
+    def __init__(self, url: str, schema: str | None = None) -> None:
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.schema = schema
+        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if self.is_sqlite else {}
+        if not self.is_sqlite:
+            options = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
+        self.engine: AsyncEngine = create_async_engine(
+            parsed, json_serializer=_as_text, json_deserializer=_as_text, hide_parameters=True, **options
+        )
+        if schema:
+            self.engine = self.engine.execution_options(schema_translate_map={None: schema})
+        self._writer = anyio.Lock()
+        if self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that only reads."""
+        # Cancelling inside a database call can hang the pool; a transaction is short, so it is let finish.
+        with anyio.CancelScope(shield=True):
+            async with self.engine.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write, committed at the end of the block, rolled back when it raises."""
+        async with AsyncExitStack() as stack:
+            if self.is_sqlite:
+                # One writer at a time anyway: queueing here is fair, SQLite's busy loop is not.
+                await stack.enter_async_context(self._writer)
+            with anyio.CancelScope(shield=True):
+                async with self.engine.connect() as connection:
+                    await connection.execution_options(soulwatch_writes=True)
+                    async with connection.begin():
+                        yield connection
+
+    async def check(self) -> None:
+        """Raise SettingsError where the database cannot be opened."""
+        try:
+            async with self.reading() as connection:
+                await connection.exec_driver_sql("SELECT 1")
+        except (OperationalError, OSError) as broken:
+            place = self.engine.url.render_as_string(hide_password=True)
+            raise SettingsError(
+                f"The database {place} cannot be opened: {getattr(broken, 'orig', broken)}. Check DATABASE_URL."
+            ) from None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        with anyio.CancelScope(shield=True):
+            await self.engine.dispose()
+
+
+def upsert(
+    connection: AsyncConnection, table: Table, values: dict[str, Any], key: tuple[str, ...], update: tuple[str, ...]
+) -> Any:
+    """An INSERT that updates the columns `update` where a row with the same `key` exists."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).values(values)
+    if not update:
+        return statement.on_conflict_do_nothing(index_elements=key)
+    return statement.on_conflict_do_update(
+        index_elements=key, set_={name: getattr(statement.excluded, name) for name in update}
+    )
+
+
+def _as_text(value: Any) -> Any:
+    return value
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    cursor.execute(f"PRAGMA journal_mode={'WAL' if wal_is_sound() else 'TRUNCATE'}")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: SyncConnection) -> None:
+    # A writer that begins by reading could find, too late, that somebody else wrote meanwhile.
+    writes = connection.get_execution_options().get("soulwatch_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,60 @@
+"""When tokens are refreshed, and how long failures are waited out: pure arithmetic, no clock of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from soulwatch.host.cron import phase_of
+
+COOL_DOWNS_S = (30, 60, 120, 300, 900, 1800, 3600)
+PROMPT_RETRIES_S = (1, 3, 8, 25, 60)
+"""After an outcome nobody knows: a platform with a grace period for used tokens has a short one."""
+LONGEST_SPREAD = timedelta(minutes=2)
+TRIES_BEFORE_EXPIRY = 3
+SHORTEST_CAP = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshPolicy:
+    """How early, how often and how patiently tokens are refreshed."""
+
+    margin: timedelta = timedelta(minutes=10)
+    """How long before its end a token is refreshed; never more than half of its life."""
+    lease: timedelta = timedelta(seconds=60)
+    """How long one host has the sole right to refresh a connection."""
+    floor: timedelta = timedelta(seconds=30)
+    """The shortest time between two requests for one connection, save after an unknown outcome."""
+    confirm_after: timedelta = timedelta(seconds=60)
+    """How long after a platform called a grant dead it is asked again before its user is troubled."""
+    wait: timedelta = timedelta(seconds=10)
+    """How long a caller without a usable token waits for another host's refresh."""
+    send_within: float = 0.4
+    """The part of the lease in which the request has to leave, so that its answer comes within the lease."""
+
+    def next_refresh(self, connection_id: str, issued_at: datetime, expires_at: datetime | None) -> datetime | None:
+        """When to refresh a token; spread, so that a thousand connected together are not refreshed together."""
+        if expires_at is None:
+            return None
+        life = expires_at - issued_at
+        spread = min(LONGEST_SPREAD, life / 10) * phase_of("refresh", connection_id)
+        return max(expires_at - min(self.margin, life / 2) - spread, issued_at + min(self.floor, life))
+
+    def next_try(
+        self,
+        now: datetime,
+        failures: int,
+        *,
+        random: float,
+        expires_at: datetime | None = None,
+        retry_at: datetime | None = None,
+        is_ambiguous: bool = False,
+    ) -> datetime:
+        """When to try again after the `failures`-th failure in a row; never before `retry_at`."""
+        if is_ambiguous:
+            return now + timedelta(seconds=PROMPT_RETRIES_S[min(failures, len(PROMPT_RETRIES_S)) - 1])
+        wait = timedelta(seconds=COOL_DOWNS_S[min(failures, len(COOL_DOWNS_S)) - 1] * (0.5 + random / 2))
+        if expires_at is not None and expires_at > now:
+            # A few tries should fall before the token ends, however many went wrong so far.
+            wait = min(wait, max((expires_at - now) / TRIES_BEFORE_EXPIRY, SHORTEST_CAP))
+        return max(now + wait, retry_at or now)

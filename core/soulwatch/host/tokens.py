@@ -1,0 +1,212 @@
+"""The one door to a token fit for use. Sweeps, polls and callers all walk through `fresh()`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from weakref import WeakValueDictionary
+
+import anyio
+from sqlalchemy import Row
+
+from soulwatch.errors import NeedsReauth, NotFound, SoulwatchError, Unavailable
+from soulwatch.host import news
+from soulwatch.host.clock import Clock
+from soulwatch.host.refresher import Announce, Attempt, Refresher
+from soulwatch.host.safe import TokenSafe
+from soulwatch.host.settling import ended, reason_of
+from soulwatch.host.store import attempts, connections, events
+from soulwatch.host.store.database import Database
+from soulwatch.host.timing import RefreshPolicy
+from soulwatch.values import Token
+
+logger = logging.getLogger("soulwatch.tokens")
+
+SWEEP_LIMIT = 1000
+LOOK_AGAIN_S = 0.05
+USABLE_FOR = timedelta(seconds=5)
+"""A token with less life than this could end on its way to the platform."""
+
+
+class Tokens:
+    """Tokens of connections, refreshed in time by whoever needs them first."""
+
+    def __init__(
+        self,
+        database: Database,
+        safe: TokenSafe,
+        refresher: Refresher,
+        clock: Clock,
+        policy: RefreshPolicy,
+        announce: Announce,
+        concurrency: int = 10,
+    ) -> None:
+        self._database = database
+        self._safe = safe
+        self._refresher = refresher
+        self._clock = clock
+        self._policy = policy
+        self._announce = announce
+        self._concurrency = concurrency
+        self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+
+    async def fresh(self, connection_id: str, *, refused: str | None = None) -> Token:
+        """A token fit for use, refreshed first where it is due.
+
+        `refused` is an access token that the platform has just not accepted. Raises NotFound, NeedsReauth, or an
+        error that says when to ask again.
+        """
+        turn = self._turns.setdefault(connection_id, anyio.Lock())
+        async with turn:
+            patience = self._clock.monotonic() + self._policy.wait.total_seconds()
+            while True:
+                row = await self._row(connection_id)
+                token = await self._opened(row)
+                usable = token if self._is_usable(token, refused) else None
+                if usable and not self._is_due(row):
+                    return usable
+                if not await self._may_try(row, token, usable):
+                    return usable or token
+                attempt = await self._refresher.claim(connection_id)
+                if attempt is None:
+                    if usable:
+                        return usable
+                    await self._wait_for_other(row, patience)
+                    continue
+                return await self._refresh(attempt, usable)
+
+    async def _refresh(self, attempt: Attempt, usable: Token | None) -> Token:
+        try:
+            return await self._refresher.refresh(attempt)
+        except NeedsReauth:
+            raise
+        except SoulwatchError:
+            # A token that still works is worth more to a caller than the news that its successor is late.
+            if usable:
+                return usable
+            raise
+
+    def _is_usable(self, token: Token, refused: str | None) -> bool:
+        if token.access == refused:
+            return False
+        return token.expires_at is None or self._clock.now() < token.expires_at - USABLE_FOR
+
+    def _is_due(self, row: Row[Any]) -> bool:
+        return row.next_refresh_at is not None and row.next_refresh_at <= self._clock.now()
+
+    async def _may_try(self, row: Row[Any], token: Token, usable: Token | None) -> bool:
+        """Whether a refresh may be sent now; raises where it may not and there is nothing to use meanwhile."""
+        if token.refresh is None:
+            if usable is None:
+                await self._end_or_doubt(row, token)
+            return False
+        now = self._clock.now()
+        not_before = self._not_before(row)
+        if not_before is None or not_before <= now:
+            return True
+        if usable is None:
+            raise Unavailable(row.error_message or "The token was refreshed only just now.", retry_at=not_before)
+        return False
+
+    def _not_before(self, row: Row[Any]) -> datetime | None:
+        if row.fail_count:
+            not_before: datetime | None = row.next_refresh_at
+            return not_before
+        if row.last_attempt_at is None:
+            return None
+        # A clock that was set back must not make a short wait a long one.
+        floor: datetime = min(row.last_attempt_at, self._clock.now()) + self._policy.floor
+        return floor
+
+    async def _wait_for_other(self, row: Row[Any], patience: float) -> None:
+        if self._clock.monotonic() >= patience:
+            raise Unavailable("Another host is refreshing this token and has not finished.", retry_at=row.lease_until)
+        await self._clock.sleep(LOOK_AGAIN_S)
+
+    async def _end_or_doubt(self, row: Row[Any], token: Token) -> None:
+        """A token without a refresh token has ended, or is said to: nothing of ours can bring it back."""
+        now = self._clock.now()
+        has_expired = token.expires_at is not None and token.expires_at <= now
+        is_confirmed = row.doubted_at is not None and now - row.doubted_at >= self._policy.confirm_after
+        if not has_expired and not is_confirmed:
+            retry_at = (row.doubted_at or now) + self._policy.confirm_after
+            async with self._database.writing() as transaction:
+                await connections.mark(transaction, row.id, row.fence, doubted_at=row.doubted_at or now)
+            raise Unavailable("The platform refused the token; it is asked once more.", retry_at=retry_at)
+        message = "The access to this account has ended and cannot be renewed: connect it again."
+        changes = {**ended("expired" if has_expired else "invalid_grant"), "error_message": message}
+        async with self._database.writing() as transaction:
+            is_ours = await connections.mark(transaction, row.id, row.fence, **changes, updated_at=now)
+            told = await events.append(transaction, [news.status(row, changes)], now) if is_ours else []
+        await self._announce(told)
+        raise NeedsReauth(message)
+
+    async def _row(self, connection_id: str) -> Row[Any]:
+        async with self._database.reading() as transaction:
+            row = await connections.get(transaction, connection_id)
+        if row is None:
+            raise NotFound(f"There is no connection {connection_id!r}; `soulwatch connections` lists them.")
+        if row.status != "connected":
+            raise NeedsReauth(row.error_message or "This account is disconnected; its user can connect it again.")
+        return row
+
+    async def _opened(self, row: Row[Any]) -> Token:
+        try:
+            return self._safe.open(row)
+        except SoulwatchError as broken:
+            later = self._clock.now() + timedelta(hours=1)
+            async with self._database.writing() as transaction:
+                await connections.mark(
+                    transaction,
+                    row.id,
+                    row.fence,
+                    reason=reason_of(broken),
+                    error_message=str(broken),
+                    next_refresh_at=later if row.next_refresh_at else None,
+                )
+            raise
+
+    async def sweep(self) -> int:
+        """Refresh every token that is due; how many were looked at. One that fails keeps no other waiting."""
+        async with self._database.reading() as transaction:
+            due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT)
+        await self._each(due)
+        return len(due)
+
+    async def recover(self) -> int:
+        """Take up what a crash left open in the journal, before anything else and whether due or not."""
+        async with self._database.reading() as transaction:
+            orphans = await attempts.orphans(transaction, self._clock.now())
+        for connection_id in orphans:
+            logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
+            attempt = await self._refresher.claim(connection_id)
+            if attempt is not None:
+                await self._tried(partial(self._refresher.refresh, attempt))
+        return len(orphans)
+
+    async def next_due(self) -> datetime | None:
+        """When the next token is to be refreshed."""
+        async with self._database.reading() as transaction:
+            return await connections.next_due(transaction)
+
+    async def _each(self, ids: Iterable[str]) -> None:
+        limiter = anyio.CapacityLimiter(self._concurrency)
+
+        async def one(connection_id: str) -> None:
+            async with limiter:
+                await self._tried(partial(self.fresh, connection_id))
+
+        async with anyio.create_task_group() as group:
+            for connection_id in ids:
+                group.start_soon(one, connection_id)
+
+    async def _tried(self, work: Callable[[], Awaitable[Token]]) -> None:
+        try:
+            await work()
+        except SoulwatchError as broken:
+            logger.debug("not refreshed: %s", broken)
+        except Exception:
+            logger.exception("a refresh failed in a way nobody foresaw")

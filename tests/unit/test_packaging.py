@@ -1,0 +1,151 @@
+"""Three ways of installing a plugin, each into an environment of its own, and a core without its host."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+CONNECTOR = """
+    from soulwatch import Connector, Endpoint, Identity, OAuth2, Platform
+
+    HERE = "https://mastodon.example"
+
+    mastodon = Connector(
+        platform=Platform(
+            name="mastodon",
+            title="Mastodon",
+            oauth=OAuth2(authorize_url=f"{HERE}/oauth/authorize", token_url=f"{HERE}/oauth/token", scopes=("read",)),
+            hosts=("mastodon.example",),
+            identity=Identity(f"{HERE}/api/v1/accounts/verify_credentials", id="id", name="acct"),
+        ),
+        endpoints=(Endpoint("favourites", f"{HERE}/api/v1/favourites", key=("id",), schedule="*/15 * * * *"),),
+    )
+    """
+PYPROJECT = """
+    [build-system]
+    requires = ["hatchling"]
+    build-backend = "hatchling.build"
+
+    [project]
+    name = "soulwatch-mastodon"
+    version = "0.1"
+    requires-python = ">=3.11"
+    dependencies = ["soulwatch"]
+
+    [project.entry-points.soulwatch]
+    mastodon = "soulwatch_mastodon:mastodon"
+    """
+
+
+class Environment:
+    """A virtual environment of its own; made by uv where there is one, else by venv and pip."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+        self.uv = os.environ.get("UV") or shutil.which("uv")
+        make = [self.uv, "venv", "--python", sys.executable] if self.uv else [sys.executable, "-m", "venv"]
+        run(*make, home)
+
+    def install(self, *what: object) -> None:
+        installer = [self.uv] if self.uv else [self.python, "-m"]
+        run(*installer, "pip", "install", *(["--python", self.python] if self.uv else []), *what)
+
+    def run(self, *command: object, expect: int = 0) -> str:
+        """Run a command of the environment, away from the checkout."""
+        return run(self.python.parent / str(command[0]), *command[1:], cwd=self.home, expect=expect)
+
+
+def run(*command: object, cwd: Path = ROOT, expect: int = 0) -> str:
+    # Neither pytest's own environment nor an operator's settings should reach in.
+    inherited = ("SOULWATCH_", "UV_PYTHON", "UV_PROJECT", "VIRTUAL_ENV", "PYTHONPATH")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
+    env |= {"SOULWATCH_DATA_DIR": str(cwd / "data"), "COLUMNS": "200"} if cwd != ROOT else {}
+    done = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == expect, f"{command} answered {done.returncode}:\n{said}"
+    return said
+
+
+@pytest.fixture
+def environment(tmp_path):
+    return Environment(tmp_path / "environment")
+
+
+@pytest.fixture
+def third_party(tmp_path):
+    """A plugin as a stranger would write it, in a folder of its own."""
+    folder = tmp_path / "soulwatch-mastodon"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(dedent(PYPROJECT))
+    (folder / "soulwatch_mastodon.py").write_text(dedent(CONNECTOR))
+    return folder
+
+
+def test_a_plugin_installs_from_its_folder_together_with_the_core(environment):
+    environment.install(f"{ROOT}[host]", ROOT / "plugins/spotify")
+
+    assert "spotify" in environment.run("soulwatch", "plugins")
+
+
+def test_a_plugin_installs_from_a_wheel(environment, tmp_path):
+    wheel = build(environment, "wheel", ROOT / "plugins/spotify", tmp_path / "wheels")
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+    environment.install(f"{ROOT}[host]", wheel)
+
+    assert "spotify" in environment.run("soulwatch", "plugins")
+
+
+def test_a_strangers_plugin_installs_and_is_found(environment, third_party):
+    environment.install(f"{ROOT}[host]", third_party)
+
+    assert "mastodon" in environment.run("soulwatch", "plugins")
+
+
+def test_a_strangers_plugin_can_be_written_and_tested_without_the_host(environment, third_party):
+    environment.install(ROOT, third_party)
+
+    ask = "from soulwatch_mastodon import mastodon; print(mastodon.platform().title, len(mastodon.endpoints))"
+    assert environment.run("python", "-c", ask) == "Mastodon 1\n"
+
+
+def test_the_core_without_its_host_says_how_to_get_it(environment):
+    environment.install(ROOT)
+
+    assert 'pip install "soulwatch[host]"' in environment.run("soulwatch", "plugins", expect=1)
+
+
+def test_the_sdist_of_the_core_holds_what_is_needed_and_nothing_else(tmp_path, environment):
+    sdist = build(environment, "sdist", ROOT, tmp_path / "sdist")
+    shutil.unpack_archive(sdist, tmp_path / "unpacked")
+    [top] = (tmp_path / "unpacked").iterdir()
+
+    assert {path.name for path in top.iterdir()} <= {
+        ".gitignore",
+        "PKG-INFO",
+        "LICENSE",
+        "README.md",
+        "core",
+        "pyproject.toml",
+    }
+
+
+def build(environment: Environment, kind: str, folder: Path, out: Path) -> Path:
+    """Build a wheel or an sdist as people do, with uv or with the build frontend, and give the file."""
+    if environment.uv:
+        run(environment.uv, "build", f"--{kind}", "--out-dir", out, folder)
+    else:
+        environment.install("build")
+        environment.run("python", "-m", "build", f"--{kind}", "--outdir", out, folder)
+    [made] = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+    return made
