@@ -150,10 +150,10 @@ def build(session: nox.Session) -> None:
     session.install(*group("build"))
     dist = HERE / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    installer = ["--installer", "uv"] if shutil.which("uv", path=os.pathsep.join(session.bin_paths)) else []
+    builder = ("uv", "build", "--out-dir") if session.venv_backend == "uv" else ("python", "-m", "build", "--outdir")
     for folder in (".", *DISTRIBUTIONS):
-        session.run("python", "-m", "build", *installer, "--outdir", str(dist), str(folder), silent=True)
-    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+        session.run(*builder, str(dist), str(folder), silent=True)
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.glob("*-*"))))
     if odd := [wheel.name for wheel in dist.glob("*.whl") if not wheel.name.endswith("-py3-none-any.whl")]:
         session.error(f"not for every Python 3, is requires-python set? {odd}")
     session.notify("wheels")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from soulwatch_sandbox.clients import Clients
-from soulwatch_sandbox.codework import simple_user
+from soulwatch_sandbox.codework import API, simple_user
 from soulwatch_sandbox.counter import basic_credentials
 from soulwatch_sandbox.dialects import Turned, refusal
 from soulwatch_sandbox.grants import Grants
@@ -40,8 +41,7 @@ class Applications:
         grant, access = await self._grant(request)
         if self._grants.standing("github", access).verdict != "good":
             return refusal("github", 404, "Not Found")
-        user = simple_user(self._people[grant.person])
-        return JSONResponse({"id": int(grant.id.removeprefix("grant-"), 16), "scopes": grant.scope, "user": user})
+        return JSONResponse(authorization(grant, self._people[grant.person]))
 
     async def end_token(self, request: Request) -> Response:
         """End one token and the refresh token that belongs to it."""
@@ -71,3 +71,25 @@ class Applications:
             raise Turned(refusal("github", 404, "Not Found"))
         request.state.grant = grant.id
         return grant, str(access)
+
+
+def authorization(grant: Grant, person: Person) -> dict[str, Any]:
+    """What GitHub tells an app about one of its tokens; never the token itself."""
+    ident = int(grant.id.removeprefix("grant-"), 16)
+    url = f"{API}/authorizations/{ident}"
+    return {
+        "id": ident,
+        "url": url,
+        "app": {"client_id": grant.client, "name": grant.client, "url": "http://127.0.0.1"},
+        "token": "",
+        "hashed_token": None,
+        "token_last_eight": None,
+        "note": None,
+        "note_url": None,
+        "created_at": "2026-01-05T08:00:00Z",
+        "updated_at": "2026-01-05T08:00:00Z",
+        "fingerprint": None,
+        "scopes": grant.scope,
+        "user": simple_user(person),
+        "expires_at": None,
+    }

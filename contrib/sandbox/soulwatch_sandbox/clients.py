@@ -40,8 +40,8 @@ def first_client(pose: Pose) -> RegisteredClient:
     hosts = ("127.0.0.1", "[::1]") if pose == "spotify" else ("127.0.0.1", "[::1]", "localhost")
     return RegisteredClient(
         pose=pose,
-        id=f"{pose}-sandbox-client",
-        secret=f"{pose}-sandbox-secret-invented",
+        id=f"invented-{pose}-client",
+        secret=f"invented-{pose}-secret",
         redirect_uris=tuple(f"http://{host}/connect/{pose}/callback" for host in hosts),
     )
 

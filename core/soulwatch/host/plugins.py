@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import anyio
 import httpx
 import pluggy
 
@@ -22,6 +23,8 @@ from soulwatch.values import Client, Connection, Event, Token
 logger = logging.getLogger("soulwatch.plugins")
 
 GROUP = "soulwatch"
+TELLING_TAKES_S = 5.0
+"""A plugin that takes longer over an event is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,10 @@ class Plugin:
     async def tell(self, event: Event) -> None:
         """Tell this plugin alone. Whatever it raises is logged and goes no further."""
         try:
-            for answer in self._answers.on_event(event=event):
-                if inspect.isawaitable(answer):
-                    await answer
+            with anyio.fail_after(TELLING_TAKES_S):
+                for answer in self._answers.on_event(event=event):
+                    if inspect.isawaitable(answer):
+                        await answer
         except Exception:
             logger.exception("plugin %s failed on event %s", self.name, event.type)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -241,3 +241,22 @@ class Poller:
         with anyio.CancelScope(shield=True):
             async with self._database.writing() as transaction:
                 await polls.hand_back(transaction, claimed.id, claimed.fence)
+
+    async def next_due(self) -> datetime | None:
+        """When the next poll is due."""
+        async with self._database.reading() as transaction:
+            return await polls.next_due(transaction)
+
+    async def poll_all(self, connection_id: str, data_type: str | None = None) -> list[Outcome]:
+        """Poll every endpoint of a connection now, or one; those that somebody is at already are left out."""
+        async with self._database.reading() as transaction:
+            known = await polls.of_connections(transaction, [connection_id])
+        names = [row.data_type for row in known if data_type in (None, row.data_type)]
+        if not names:
+            raise NotFound(f"The connection {connection_id!r} has no endpoint {data_type or 'at all'!r}.")
+        outcomes = []
+        for name in names:
+            claimed = await self.claim_now(connection_id, name)
+            if claimed is not None:
+                outcomes.append(await self.poll(claimed))
+        return outcomes

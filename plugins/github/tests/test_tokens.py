@@ -108,6 +108,12 @@ async def test_error_is_an_error_even_in_an_answer_that_says_ok(stage, http, cli
     assert refused.value.code == code
 
 
+async def test_wrong_client_secret_is_told_from_a_wrong_request(stage, http, client):
+    stage.says(OAUTH.token_url, JSONResponse({"error": "incorrect_client_credentials"}))
+    with pytest.raises(Misconfigured, match="check client id and secret"):
+        await exchange(http, client)
+
+
 @pytest.mark.parametrize("status", [200, 502])
 async def test_web_page_instead_of_a_token_is_tried_again_later(stage, http, client, status):
     stage.says(OAUTH.token_url, HTMLResponse("<h1>Unicorn!</h1>", status))

@@ -232,6 +232,7 @@ passes = Table(
     Column("created_by", Text),
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("seen_at", UtcDateTime),
+    Column("ends_at", UtcDateTime, comment="a session's end however much it is used"),
 )
 
 key_checks = Table(

@@ -1,0 +1,240 @@
+"""The composition root: every part built once, each given only what it needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import anyio
+from sqlalchemy import Row
+
+from soulwatch.errors import NeedsReauth, SoulwatchError
+from soulwatch.host.access import Access
+from soulwatch.host.accounts import Accounts
+from soulwatch.host.broadcaster import Broadcaster
+from soulwatch.host.budget import Budget
+from soulwatch.host.clock import Clock, SystemClock
+from soulwatch.host.connecting import Connecting
+from soulwatch.host.keyring_check import open_ring, remember
+from soulwatch.host.news import RESERVED
+from soulwatch.host.plan import Plan
+from soulwatch.host.platforms import Platforms
+from soulwatch.host.plugins import Plugins
+from soulwatch.host.poller import Outcome, Poller
+from soulwatch.host.refresher import Refresher
+from soulwatch.host.safe import TokenSafe
+from soulwatch.host.settings import Settings
+from soulwatch.host.store import attempts, events, items
+from soulwatch.host.store.database import Database
+from soulwatch.host.store.migrate import migrate
+from soulwatch.host.ticker import Ticker
+from soulwatch.host.timing import RefreshPolicy
+from soulwatch.host.tokens import Tokens
+from soulwatch.host.vault import KeyRing, Vault
+from soulwatch.host.worker import Worker
+from soulwatch.values import Account, Connection, Event, Token
+
+logger = logging.getLogger("soulwatch.host")
+
+_NOBODY = Account("", "")
+
+MOST_POLLS = 50
+"""Polls of one process under way at once, over all platforms."""
+RECOVER_EVERY_S = 15
+LOOK_AROUND_EVERY_S = 2
+PRUNE_EVERY_S = 60
+EVENTS_ARE_KEPT = timedelta(days=7)
+ATTEMPTS_ARE_KEPT = timedelta(days=30)
+
+
+class Host:
+    """All parts of one running process, and what an application asks of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        ring: KeyRing,
+        plugins: Plugins,
+        clock: Clock,
+        policy: RefreshPolicy,
+    ) -> None:
+        owner = f"{socket.gethostname()}:{os.getpid()}:{clock.token_bytes(4).hex()}"
+        self.settings = settings
+        self.database = database
+        self.plugins = plugins
+        self.clock = clock
+        vault = Vault(ring, monotonic=clock.monotonic)
+        safe = TokenSafe(vault)
+        self.platforms = Platforms(plugins, settings)
+        self.broadcaster = Broadcaster(database)
+        plugins.register(self.broadcaster, "broadcaster", "soulwatch")
+        self.plan = Plan(self.platforms, clock, settings.zone)
+        budget = Budget(clock, settings.concurrency)
+        refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, owner)
+        self.tokens = Tokens(database, safe, refresher, clock, policy, self.announce, concurrency=settings.concurrency)
+        self.poller = Poller(
+            database, self.tokens, self.platforms, self.plan, budget, clock, self.announce, owner, settings.lease
+        )
+        self.accounts = Accounts(database, safe, self.platforms, self.plan, clock, policy, self.announce)
+        self.connecting = Connecting(database, vault, self.platforms, self.accounts, clock, settings.base_url)
+        self.access = Access(database, clock)
+        self._ticker = self._tick(Ticker(clock, tz=settings.zone))
+        self.worker = Worker(
+            self.tokens, self.poller, self._ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
+        )
+
+    @classmethod
+    async def open(
+        cls,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        policy: RefreshPolicy | None = None,
+        plugins: Plugins | None = None,
+    ) -> Host:
+        """Open the database and everything over it. Raises SettingsError, and nothing was changed then."""
+        clock = clock or SystemClock()
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        database = Database(settings.database_url)
+        try:
+            await database.check()
+            ring = await open_ring(settings, database)
+            await migrate(database)
+            await remember(ring, database, clock)
+        except BaseException:
+            await database.close()
+            raise
+        if plugins is None:
+            plugins = Plugins()
+            plugins.discover(allow=settings.plugins.allow, deny=settings.plugins.deny)
+        for problem in plugins.problems:
+            logger.warning("the plugin %s is not in use: %s", problem.plugin, problem.why)
+        policy = policy or RefreshPolicy(margin=settings.refresh_margin, lease=settings.lease)
+        host = cls(settings, database, ring, plugins, clock, policy)
+        await host.accounts.arrange()
+        return host
+
+    async def close(self) -> None:
+        """Close connections to platforms and to the database."""
+        await self.platforms.close()
+        await self.database.close()
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """The background work goes on inside this block and ends, in order, with it."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self.worker.run)
+            try:
+                yield
+            finally:
+                self.worker.stop()
+                # Begun polls finish or are handed back; a second signal does not cut that short.
+                with anyio.CancelScope(shield=True):
+                    await self.worker.stopped()
+
+    async def announce(self, told: Sequence[Event]) -> None:
+        """Tell plugins and sockets what has been stored."""
+        for event in told:
+            await self.plugins.announce(event)
+            if event.type == "connection_status":
+                self.worker.wake()
+
+    def _tick(self, ticker: Ticker) -> Ticker:
+        ticker.every(self.settings.sweep_interval.total_seconds(), self._sweep, "token refresh")
+        ticker.every(RECOVER_EVERY_S, self._recover, "recovery")
+        ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
+        ticker.every(PRUNE_EVERY_S, self._prune, "pruning")
+        return ticker
+
+    async def _sweep(self) -> None:
+        looked_at = await self.tokens.sweep()
+        logger.info("swept: %d tokens were due", looked_at)
+
+    async def _recover(self) -> None:
+        await self.tokens.recover()
+
+    async def _prune(self) -> None:
+        await self.access.prune()
+        await self.connecting.prune()
+        now = self.clock.now()
+        async with self.database.writing() as transaction:
+            await events.prune(transaction, now - EVENTS_ARE_KEPT)
+            await attempts.prune(transaction, now - ATTEMPTS_ARE_KEPT)
+
+    async def jobs(self) -> list[tuple[str, str]]:
+        """Each background job with its schedule, for people to read."""
+        every = int(self.settings.sweep_interval.total_seconds())
+        text = f"every {every // 60} minutes" if every % 60 == 0 and every > 60 else f"every {every} s"  # noqa: PLR2004
+        found = [("Token refresh", text)]
+        for plugin in self.plugins.platforms:
+            facts = plugin.facts
+            if not (self.platforms.is_enabled(facts.name) and self.platforms.has_client(facts)):
+                continue
+            nobody = Connection("", "", facts.name, _NOBODY)
+            try:
+                for endpoint in (await plugin.endpoints(nobody)).values():
+                    recurrence = await self.plan.recurrence(facts.name, endpoint)
+                    when = recurrence.describe() if recurrence else "when asked"
+                    found.append((f"{facts.title} polling ({endpoint.name})", when))
+            except SoulwatchError as broken:
+                found.append((f"{facts.title} polling", str(broken)))
+        return found
+
+    async def ensure_fresh_token(self, user: str, platform: str) -> Token:
+        """A token fit for use now, refreshed first where it is due.
+
+        Raises NotFound where the user has not connected the platform, NeedsReauth where only they can help, or an
+        error that says when to ask again.
+        """
+        row = await self.accounts.of(user, platform)
+        return await self.tokens.fresh(row.id)
+
+    async def poll_connection(self, connection_id: str, data_type: str | None = None) -> list[Outcome]:
+        """Poll a connection now, whatever its schedule."""
+        row = await self.accounts.row(connection_id)
+        if row.status != "connected":
+            raise NeedsReauth(row.error_message or "This account is disconnected; its user can connect it again.")
+        return await self.poller.poll_all(connection_id, data_type)
+
+    async def poll_all_platforms_for_user(self, user: str) -> list[Outcome]:
+        """Poll every connected account of a user now; what fails is among the outcomes and stops nothing else."""
+        rows = [row for row in await self.accounts.rows(user=user) if row.status == "connected"]
+        outcomes: list[Outcome] = []
+
+        async def one(row: Row[Any]) -> None:
+            outcomes.extend(await self.poller.poll_all(row.id))
+
+        async with anyio.create_task_group() as group:
+            for row in rows:
+                group.start_soon(one, row)
+        return sorted(outcomes, key=lambda outcome: (outcome.platform, outcome.data_type))
+
+    async def send_to_user(self, user: str, message: Mapping[str, Any]) -> Event:
+        """Tell a user's open sockets something of the application's own. Raises ValueError for a reserved type."""
+        kind = message.get("type")
+        if not isinstance(kind, str) or not kind or kind in RESERVED:
+            raise ValueError(
+                f'A message needs a "type" of its own, not {kind!r}; {", ".join(RESERVED)} are the host\'s.'
+            )
+        data = {name: value for name, value in message.items() if name != "type"}
+        async with self.database.writing() as transaction:
+            told = await events.append(transaction, [Event(kind, user, data=data)], self.clock.now())
+        await self.announce(told)
+        return told[0]
+
+    async def data(self, **wanted: Any) -> Sequence[Row[Any]]:
+        """Stored items as they are now, newest first: see `items.current` for what can be wanted."""
+        async with self.database.reading() as transaction:
+            found: Sequence[Row[Any]] = (await transaction.execute(items.current(**wanted))).all()
+            return found
+
+    async def events(self, user: str, after: int = 0, limit: int = 500) -> list[Event]:
+        """A user's events after a number, oldest first."""
+        async with self.database.reading() as transaction:
+            return await events.after(transaction, user, after, limit)

@@ -1,0 +1,62 @@
+"""The keys a database was sealed with, checked before anything else: a wrong key refuses to start."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import inspect, select
+
+from soulwatch.errors import SettingsError
+from soulwatch.host.clock import Clock
+from soulwatch.host.settings import Settings
+from soulwatch.host.store.database import Database, upsert
+from soulwatch.host.store.tables import key_checks
+from soulwatch.host.vault import KeyRing, parse_key, read_or_make_key_file
+
+logger = logging.getLogger("soulwatch.keys")
+
+KEY_FILE = "encryption.key"
+
+
+async def open_ring(settings: Settings, database: Database) -> KeyRing:
+    """The key ring, known to fit the database. Raises SettingsError, and nothing was changed then."""
+    known = await _known(database)
+    ring = _ring(settings, may_make=not known)
+    if known and not any(ring.knows(check) for check in known):
+        raise SettingsError(
+            "ENCRYPTION_KEY is not the key this database was sealed with; nothing was changed. Set the key it was made "
+            f"with (or restore {settings.data_dir / KEY_FILE}), or DATABASE_URL to another database."
+        )
+    return ring
+
+
+async def remember(ring: KeyRing, database: Database, clock: Clock) -> None:
+    """Note that the primary key is in use with this database."""
+    row = {"kid": ring.kids[0], "value": ring.key_check(), "created_at": clock.now()}
+    async with database.writing() as transaction:
+        await transaction.execute(upsert(transaction, key_checks, row, ("kid",), ()))
+
+
+async def _known(database: Database) -> list[bytes]:
+    async with database.reading() as transaction:
+        has_table = await transaction.run_sync(lambda sync: inspect(sync).has_table(key_checks.name))
+        if not has_table:
+            return []
+        return [bytes(value) for value in (await transaction.execute(select(key_checks.c.value))).scalars()]
+
+
+def _ring(settings: Settings, *, may_make: bool) -> KeyRing:
+    if settings.encryption_key:
+        return KeyRing([parse_key(key.get_secret_value()) for key in settings.encryption_key])
+    path = settings.data_dir / KEY_FILE
+    if not may_make and not path.exists():
+        raise SettingsError(
+            f"The key of this database is missing: neither ENCRYPTION_KEY is set nor is there a file {path}. Restore "
+            "it from a backup; without it the tokens cannot be opened and every account has to be connected again."
+        )
+    key, is_new = read_or_make_key_file(path)
+    if is_new:
+        logger.warning(
+            "no ENCRYPTION_KEY is set: a key was made in %s. Back it up: without it every connection is lost.", path
+        )
+    return KeyRing([key])

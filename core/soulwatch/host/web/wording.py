@@ -1,0 +1,140 @@
+"""What the page says of times, connections and events, in plain words: who can help, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+Tone = Literal["good", "waiting", "help", "off"]
+
+MINUTE_S = 60
+HOUR_S = 60 * MINUTE_S
+DAY_S = 24 * HOUR_S
+LONGEST_TEXT = 300
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a connection is: a word, what it means, and whether connecting it again would help."""
+
+    tone: Tone
+    word: str
+    meaning: str = ""
+    is_mended_by_connecting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One event as one line; a quiet one says that nothing was new."""
+
+    kind: str
+    text: str
+    tone: Tone = "good"
+    is_quiet: bool = False
+
+
+CONNECTED = State("good", "Connected")
+DISCONNECTED = State("off", "Disconnected", "Its tokens are gone and nothing is read any more. Items already stored stay.")
+
+# By reason. {title} is the platform's; page.js never sees these, it fetches the page again.
+WAITING: Mapping[str, State] = {
+    "reauth_soon": State("waiting", "Ends soon", "The consent runs out. Connect again before it does.", True),
+    "rate_limited": State("waiting", "Waiting", "{title} asked for a pause. Nothing to do: it goes on by itself."),
+    "unavailable": State(
+        "waiting", "Not reached", "{title} does not answer properly. Nothing to do: it is tried again by itself."
+    ),
+    "paused": State("waiting", "Paused", "Reading is paused by the operator."),
+    "scope_missing": State(
+        "help", "Not all allowed", "A permission is missing. Connect again and allow everything it asks for.", True
+    ),
+    "misconfigured": State(
+        "help", "Operator needed", "This is not the user's to mend. Check the settings with: soulwatch doctor"
+    ),
+}
+ENDED: Mapping[str, str] = {
+    "invalid_grant": "{title} no longer honours this connection. Its user has to connect again; then all goes on.",
+    "ambiguous_rotation": (
+        "A new token got lost between {title} and this host. Its user has to connect again; then all goes on."
+    ),
+}
+
+
+def state_of(connection: Mapping[str, Any]) -> State:
+    """How a connection, in the shape of the HTTP API, is."""
+    reason, title = connection["reason"], connection["title"]
+    if connection["status"] == "disconnected":
+        return DISCONNECTED
+    if connection["status"] == "needs_reauth":
+        return State("help", "Connect again", ENDED.get(reason, ENDED["invalid_grant"]).format(title=title), True)
+    if not reason:
+        return CONNECTED
+    found = WAITING.get(reason) or State("waiting", reason.replace("_", " ").capitalize())
+    return State(found.tone, found.word, found.meaning.format(title=title), found.is_mended_by_connecting)
+
+
+def line_of(event: Mapping[str, Any]) -> Line:
+    """An event, in the shape of the HTTP API, as one line."""
+    said = _short(event.get("message"))
+    data_type = str(event.get("dataType") or "")
+    match event["type"]:
+        case "new_data":
+            return Line("new data", said or f"{event.get('count', '?')} new in {data_type}")
+        case "platform_sync":
+            return Line("sync", said or data_type, is_quiet=event.get("count") == 0)
+        case "token_refresh":
+            return Line("token", said or "Token refreshed")
+        case "extraction_progress":
+            total = event.get("total")
+            until = f" of {total:,}" if isinstance(total, int) else ""
+            done = event.get("done")
+            return Line("reading", f"{data_type}: {done:,}{until} read" if isinstance(done, int) else data_type)
+        case "connection_status":
+            return Line("status", _about(said, data_type, event.get("reason")), _tone(event))
+        case other:
+            return Line(_short(other), said or _fields(event))
+
+
+def _about(said: str, data_type: str, reason: Any) -> str:
+    text = said or str(reason or "").replace("_", " ") or "changed"
+    return f"{data_type}: {text}" if data_type and data_type not in text else text
+
+
+def _tone(event: Mapping[str, Any]) -> Tone:
+    if event.get("status") == "disconnected":
+        return "off"
+    if event.get("status") == "needs_reauth":
+        return "help"
+    reason = event.get("reason")
+    return WAITING[reason].tone if reason in WAITING else "waiting" if reason else "good"
+
+
+def _fields(event: Mapping[str, Any]) -> str:
+    """What an application told of its own, without what every event has."""
+    told = {"seq", "type", "at", "user", "platform", "connection"}
+    return _short(", ".join(f"{name}: {value}" for name, value in event.items() if name not in told and value is not None))
+
+
+def _short(text: Any) -> str:
+    text = " ".join(str(text or "").split())
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
+
+
+def distance(moment: datetime, now: datetime) -> str:
+    """How far a time is from now: "3 min ago", "in 4 min 10 s". The script says it in the same words (clock.js)."""
+    seconds = round((moment - now).total_seconds())
+    if seconds > 0:
+        return f"in {_span(seconds, is_exact=True)}"
+    return f"{_span(-seconds)} ago" if seconds < -1 else "just now"
+
+
+def _span(seconds: int, *, is_exact: bool = False) -> str:
+    if seconds < MINUTE_S:
+        return f"{seconds} s"
+    if seconds < HOUR_S:
+        return f"{seconds // MINUTE_S} min" + (f" {seconds % MINUTE_S} s" if is_exact and seconds % MINUTE_S else "")
+    if seconds < 2 * DAY_S:
+        minutes = seconds % HOUR_S // MINUTE_S
+        return f"{seconds // HOUR_S} h" + (f" {minutes} min" if is_exact and minutes else "")
+    return f"{seconds // DAY_S} days"

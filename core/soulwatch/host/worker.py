@@ -1,0 +1,131 @@
+"""The background work of one process: refresh what is due, poll what is due, and the host's own few jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import anyio
+
+from soulwatch.host.clock import Clock
+from soulwatch.host.poller import Poller
+from soulwatch.host.ticker import Ticker
+from soulwatch.host.tokens import Tokens
+
+logger = logging.getLogger("soulwatch.worker")
+
+LONGEST_REST_S = 2.0
+"""Another process may make something due at any time; so long it may go unnoticed."""
+SHORTEST_REST_S = 0.05
+PAUSE_AFTER_FAILURE_S = 1.0
+STALE_AFTER = timedelta(seconds=60)
+
+
+class Worker:
+    """Runs until stopped; each loop is restarted where it fails, and leaves a heartbeat where it does not."""
+
+    def __init__(
+        self, tokens: Tokens, poller: Poller, ticker: Ticker, clock: Clock, *, most_polls: int, grace: timedelta
+    ) -> None:
+        self._tokens = tokens
+        self._poller = poller
+        self._ticker = ticker
+        self._clock = clock
+        self._most_polls = most_polls
+        self._grace = grace
+        self._running = 0
+        self._stopping = anyio.Event()
+        self._has_stopped = anyio.Event()
+        self._wake_refreshing = anyio.Event()
+        self._wake_polling = anyio.Event()
+        self._beats: dict[str, datetime] = {}
+
+    def wake(self) -> None:
+        """Something may be due that was not: look now."""
+        self._wake_refreshing.set()
+        self._wake_polling.set()
+
+    def stop(self) -> None:
+        """Begin no more; what is running may finish within the grace period."""
+        self._stopping.set()
+        self.wake()
+
+    def stale(self) -> list[str]:
+        """Names of the loops that have shown no life for a while."""
+        oldest = self._clock.now() - STALE_AFTER
+        return [name for name, beat in self._beats.items() if beat < oldest]
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        try:
+            await self._run()
+        finally:
+            self._has_stopped.set()
+
+    async def stopped(self) -> None:
+        """Wait until the work has come to its end."""
+        await self._has_stopped.wait()
+
+    async def _run(self) -> None:
+        await self._tokens.recover()
+        async with anyio.create_task_group() as jobs:
+            jobs.start_soon(self._supervised, "ticker", self._ticker.run)
+            async with anyio.create_task_group() as loops:
+                loops.start_soon(self._supervised, "refreshing", self._refresh_what_is_due)
+                loops.start_soon(self._supervised, "polling", self._poll_what_is_due)
+                await self._stopping.wait()
+                # Past the deadline polls are handed back, and refreshes are left to the journal.
+                loops.cancel_scope.deadline = anyio.current_time() + self._grace.total_seconds()
+            jobs.cancel_scope.cancel()
+
+    async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        while not self._stopping.is_set():
+            try:
+                await loop()
+            except Exception:
+                logger.exception("%s stopped and is started again", name)
+                await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
+
+    async def _refresh_what_is_due(self) -> None:
+        while not self._stopping.is_set():
+            self._beats["refreshing"] = self._clock.now()
+            self._wake_refreshing = anyio.Event()
+            await self._tokens.sweep()
+            await self._rest(await self._tokens.next_due(), self._wake_refreshing)
+
+    async def _poll_what_is_due(self) -> None:
+        async with anyio.create_task_group() as group:
+            while not self._stopping.is_set():
+                self._beats["polling"] = self._clock.now()
+                self._wake_polling = anyio.Event()
+                free = self._most_polls - self._running
+                claimed = await self._poller.claim_due(free) if free else []
+                for poll in claimed:
+                    self._running += 1
+                    group.start_soon(self._poll, poll)
+                if len(claimed) < free or not free:
+                    await self._rest(await self._poller.next_due(), self._wake_polling)
+
+    async def _poll(self, claimed: Any) -> None:
+        try:
+            await self._poller.poll(claimed)
+        finally:
+            self._running -= 1
+            if self._running == self._most_polls - 1:
+                self._wake_polling.set()
+
+    async def _rest(self, until: datetime | None, wake: anyio.Event) -> None:
+        seconds = LONGEST_REST_S
+        if until is not None:
+            seconds = min(max((until - self._clock.now()).total_seconds(), SHORTEST_REST_S), LONGEST_REST_S)
+
+        async def woken() -> None:
+            await wake.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(woken)
+            await self._clock.sleep(seconds)
+            group.cancel_scope.cancel()
