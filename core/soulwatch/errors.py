@@ -4,6 +4,9 @@ SoulwatchError
 ├── SettingsError        the operator mends the settings; the host does not start
 ├── PluginError          one plugin is at fault; the host goes on without it
 ├── NotFound             no such user, connection or platform: the caller mends the name
+├── KeyUnavailable       (host) a key is missing from the ring: the operator restores it
+├── SealBroken           (host) what was sealed was changed or moved: the operator restores a backup
+├── FlowRefused          (host) a connection attempt cannot go on: its user starts it again
 └── PlatformError        one platform said no; what happens next depends on how
     ├── Unavailable          try again later
     ├── RateLimited          try again at `retry_at`

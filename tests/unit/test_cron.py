@@ -185,6 +185,11 @@ def test_each_fire_comes_once_on_the_day_the_clocks_change(schedule, day, zone, 
     assert on_the_wall(schedule, day, zone) == expected
 
 
+def test_a_repeated_hour_does_not_bring_back_what_it_has_brought():
+    in_the_second_pass = utc("2026-10-25T01:10:00")
+    assert parse_schedule("15,45 2 * * *").next(in_the_second_pass, tz=BERLIN) == utc("2026-10-26T01:15:00")
+
+
 def test_a_day_that_a_zone_leaves_out_is_made_good_as_the_next_one_begins():
     found = fires("0 12 * * *", utc("2011-12-29T00:00:00"), utc("2012-01-01T00:00:00"), tz=ZoneInfo("Pacific/Apia"))
     assert [f"{fire.astimezone(ZoneInfo('Pacific/Apia')):%d %H:%M}" for fire in found] == [
@@ -192,7 +197,7 @@ def test_a_day_that_a_zone_leaves_out_is_made_good_as_the_next_one_begins():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("schedule", ["*/5 * * * *", "*/30 * * * *", "0 * * * *", "17 * * * *"])
+@pytest.mark.parametrize("schedule", ["*/30 * * * *", "17 * * * *"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "America/Sao_Paulo", "Asia/Kathmandu"])
 def test_what_follows_the_hands_keeps_its_pace_through_every_change(schedule, zone):
     for month in ("2018-03", "2018-10", "2018-11", "2018-02"):
@@ -216,30 +221,30 @@ def test_two_years_of_fires_are_those_that_cronsim_walks_through(schedule, zone)
 MINUTES = {"*": range(60), "*/7": range(0, 60, 7), "0": {0}, "15,45": {15, 45}, "30": {30}, "59": {59}}
 HOURS = {"*": range(24), "*/2": range(0, 24, 2), "2": {2}, "1-3": {1, 2, 3}, "0": {0}, "0,23": {0, 23}}
 CHANGES = [
-    ("Europe/Berlin", "2026-03-29"),
-    ("Europe/Berlin", "2026-10-25"),
-    ("Australia/Lord_Howe", "2026-04-05"),
-    ("Australia/Lord_Howe", "2026-10-04"),
-    ("America/Sao_Paulo", "2018-02-18"),
-    ("America/Sao_Paulo", "2018-11-04"),
-    ("America/Havana", "2026-11-01"),
-    ("Africa/Casablanca", "2026-02-15"),
-    ("Pacific/Apia", "2011-12-30"),
-    ("Asia/Pyongyang", "2018-05-04"),
+    ("Europe/Berlin", "2026-03-29T01:00"),
+    ("Europe/Berlin", "2026-10-25T01:00"),
+    ("Australia/Lord_Howe", "2026-04-04T15:00"),
+    ("Australia/Lord_Howe", "2026-10-03T15:30"),
+    ("America/Sao_Paulo", "2018-02-18T02:00"),
+    ("America/Sao_Paulo", "2018-11-04T03:00"),
+    ("America/Havana", "2026-11-01T05:00"),
+    ("Africa/Casablanca", "2026-02-15T02:00"),
+    ("Pacific/Apia", "2011-12-30T10:00"),
+    ("Asia/Pyongyang", "2018-05-04T15:00"),
 ]
 
 
 @cache
-def watched_wall(zone: str, day: str) -> dict[datetime, datetime]:
+def watched_wall(zone: str, change: str) -> dict[datetime, datetime]:
     """What a clock on the wall showed, at each minute of eight days around a change."""
-    start = utc(day) - 4 * DAY
+    start = utc(change) - 4 * DAY
     minutes = (start + count * MINUTE for count in range(8 * 24 * 60))
     return {minute: minute.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for minute in minutes}
 
 
 @cache
-def expected_fires(zone: str, day: str, minute: str, hour: str) -> list[datetime]:
-    wall = watched_wall(zone, day)
+def expected_fires(zone: str, change: str, minute: str, hour: str) -> list[datetime]:
+    wall = watched_wall(zone, change)
     wanted = {shown for shown in wall.values() if shown.minute in MINUTES[minute] and shown.hour in HOURS[hour]}
     if "*" in (minute[0], hour[0]):
         return [moment for moment, shown in wall.items() if shown in wanted]
@@ -256,12 +261,12 @@ def expected_fires(zone: str, day: str, minute: str, hour: str) -> list[datetime
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(CHANGES), st.sampled_from(sorted(MINUTES)), st.sampled_from(sorted(HOURS)),
-    st.integers(-5000, 2 * 24 * 3600), PHASES,
+    st.one_of(st.integers(-7200, 7200), st.integers(-86400, 86400)), PHASES,
 )  # fmt: skip
 def test_fires_are_those_seen_by_watching_a_clock_through_its_change(change, minute, hour, seconds, phase):
-    zone, day = change
-    seen = expected_fires(zone, day, minute, hour)
-    after = utc(day) - DAY + seconds * SECOND
+    zone, moment = change
+    seen = expected_fires(zone, moment, minute, hour)
+    after = utc(moment) + seconds * SECOND
     recurrence = parse_schedule(f"{minute} {hour} * * *")
     assert recurrence.next(after, tz=ZoneInfo(zone)) == next(fire for fire in seen if fire > after)
     delayed = (fire + phase * (following - fire) for fire, following in pairwise(seen))

@@ -159,8 +159,8 @@ class Connecting:
         if callback.browser is None or not hmac.compare_digest(hashed(callback.browser), flow.browser_hash):
             raise FlowRefused("This was started in another browser: start and finish it in the same one.")
         facts = self._platforms.facts(flow.platform)
-        expected = facts.oauth.issuer
-        if expected is not None and callback.issuer is not None and callback.issuer != expected:
+        issuer = facts.oauth.issuer
+        if issuer is not None and callback.issuer != self._platforms.addresses(facts.name).named(issuer):
             raise FlowRefused("The answer comes from another authorization server: nothing was connected.")
         if callback.error is not None:
             denied = callback.error == "access_denied"

@@ -156,9 +156,8 @@ class CronExpression:
     def _recent_fire(self, moment: datetime, tz: tzinfo) -> datetime | None:
         from cronsim import CronSim  # noqa: PLC0415 - as above
 
-        wall_now = _wall(moment.replace(microsecond=0), tz)
-        for wall in CronSim(self.fields, wall_now + _SECOND, reverse=True):
-            fire = self._fire_after(min(_both_instants(wall, tz)) - _SECOND, tz)
+        for wall in CronSim(self.fields, _wall(moment, tz), reverse=True):
+            fire = self._fire_after(_instant(wall, tz) - _SECOND, tz)
             if fire <= moment:
                 return fire
         return None
@@ -225,14 +224,9 @@ def _wall(moment: datetime, tz: tzinfo) -> datetime:
     return moment.astimezone(tz).replace(tzinfo=None)
 
 
-def _both_instants(wall: datetime, tz: tzinfo) -> tuple[datetime, datetime]:
-    early, late = (wall.replace(tzinfo=tz, fold=fold).astimezone(UTC) for fold in (0, 1))
-    return early, late
-
-
 def _instant(wall: datetime, tz: tzinfo) -> datetime:
     """When the clock on the wall shows this: the first time where it does twice, the change where it never does."""
-    early, late = _both_instants(wall, tz)
+    early, late = (wall.replace(tzinfo=tz, fold=fold).astimezone(UTC) for fold in (0, 1))
     if early <= late:
         return early
     return _clock_change(late, early, tz) or early

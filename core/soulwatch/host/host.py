@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from sqlalchemy import Row
 
-from soulwatch.errors import NeedsReauth, SoulwatchError
+from soulwatch.errors import NeedsReauth
 from soulwatch.host.access import Access
 from soulwatch.host.accounts import Accounts
 from soulwatch.host.broadcaster import Broadcaster
@@ -22,6 +22,7 @@ from soulwatch.host.clock import Clock, SystemClock
 from soulwatch.host.connecting import Connecting
 from soulwatch.host.keyring_check import open_ring, remember
 from soulwatch.host.news import RESERVED
+from soulwatch.host.overview import Overview
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.plugins import Plugins
@@ -37,11 +38,9 @@ from soulwatch.host.timing import RefreshPolicy
 from soulwatch.host.tokens import Tokens
 from soulwatch.host.vault import KeyRing, Vault
 from soulwatch.host.worker import Worker
-from soulwatch.values import Account, Connection, Event, Token
+from soulwatch.values import Event, Token
 
 logger = logging.getLogger("soulwatch.host")
-
-_NOBODY = Account("", "")
 
 MOST_POLLS = 50
 """Polls of one process under way at once, over all platforms."""
@@ -84,6 +83,7 @@ class Host:
         self.accounts = Accounts(database, safe, self.platforms, self.plan, clock, policy, self.announce)
         self.connecting = Connecting(database, vault, self.platforms, self.accounts, clock, settings.base_url)
         self.access = Access(database, clock)
+        self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
         self._ticker = self._tick(Ticker(clock, tz=settings.zone))
         self.worker = Worker(
             self.tokens, self.poller, self._ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
@@ -169,22 +169,7 @@ class Host:
 
     async def jobs(self) -> list[tuple[str, str]]:
         """Each background job with its schedule, for people to read."""
-        every = int(self.settings.sweep_interval.total_seconds())
-        text = f"every {every // 60} minutes" if every % 60 == 0 and every > 60 else f"every {every} s"  # noqa: PLR2004
-        found = [("Token refresh", text)]
-        for plugin in self.plugins.platforms:
-            facts = plugin.facts
-            if not (self.platforms.is_enabled(facts.name) and self.platforms.has_client(facts)):
-                continue
-            nobody = Connection("", "", facts.name, _NOBODY)
-            try:
-                for endpoint in (await plugin.endpoints(nobody)).values():
-                    recurrence = await self.plan.recurrence(facts.name, endpoint)
-                    when = recurrence.describe() if recurrence else "when asked"
-                    found.append((f"{facts.title} polling ({endpoint.name})", when))
-            except SoulwatchError as broken:
-                found.append((f"{facts.title} polling", str(broken)))
-        return found
+        return await self.overview.jobs(self.settings.sweep_interval)
 
     async def ensure_fresh_token(self, user: str, platform: str) -> Token:
         """A token fit for use now, refreshed first where it is due.
@@ -194,6 +179,10 @@ class Host:
         """
         row = await self.accounts.of(user, platform)
         return await self.tokens.fresh(row.id)
+
+    async def refresh_connection(self, connection_id: str) -> Token:
+        """A new token for a connection now, due or not. Raises like `ensure_fresh_token`."""
+        return await self.tokens.fresh(connection_id, is_asked_for=True)
 
     async def poll_connection(self, connection_id: str, data_type: str | None = None) -> list[Outcome]:
         """Poll a connection now, whatever its schedule."""

@@ -50,12 +50,16 @@ class Addresses:
         trusted = frozenset(_origin(base) for base in moved.values())
         return cls(frozenset(origins), moved, trusted)
 
+    def named(self, url: str) -> str:
+        """What `url` is called where the platform really is."""
+        base = self.moved.get(_origin(url))
+        return url if base is None else base + url[len(_start(url)) :]
+
     def locate(self, url: str) -> str:
         """Where to go for `url`. Raises UnexpectedAnswer for a host that is none of the platform's."""
         origin = _origin(url)
-        base = self.moved.get(origin)
-        if base is not None:
-            return base + url[len(_start(url)) :]
+        if origin in self.moved:
+            return self.named(url)
         if origin not in self.trusted and origin not in self.allowed:
             raise UnexpectedAnswer(
                 f"{origin} is none of the platform's hosts ({', '.join(sorted(self.allowed))}): not asked, since the "
@@ -88,7 +92,8 @@ class Outbound(httpx.AsyncBaseTransport):
         """Send one request and read all of its answer. Raises httpx errors, or UnexpectedAnswer for a foreign host."""
         url = httpx.URL(self.addresses.locate(str(request.url)))
         if url != request.url:
-            headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
+            rest = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
+            headers = [(b"Host", url.netloc), *rest]
             request = httpx.Request(
                 request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
             )

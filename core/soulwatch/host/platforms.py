@@ -52,6 +52,11 @@ class Platforms:
         """Whether the operator wants this platform."""
         return self.settings(name).enabled
 
+    def in_use(self) -> list[Platform]:
+        """The platforms that are wanted and have an OAuth client."""
+        wanted = [plugin.facts for plugin in self._plugins.platforms if self.is_enabled(plugin.name)]
+        return [facts for facts in wanted if self.has_client(facts)]
+
     def has_client(self, facts: Platform) -> bool:
         """Whether our OAuth client for it is set: without one it does nothing."""
         return self._settings.client(facts.client_name) is not None

@@ -99,4 +99,6 @@ class TokenSafe:
 
 
 def _answer_place(row: Row[Any], attempt_id: int) -> Place:
-    return Place("refresh_attempts", "answer", str(attempt_id), row.user_id, row.platform, 0, connection=row.id)
+    return Place(
+        "refresh_attempts", "answer", str(attempt_id), row.user_id, row.platform, row.generation, connection=row.id
+    )

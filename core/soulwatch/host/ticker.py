@@ -162,8 +162,6 @@ class Ticker:
 
     async def run(self) -> None:
         """Start what is due, sleep, look again. Cancelling it cancels the jobs at work; it may be run again then."""
-        for duty in self._duties.values():
-            duty.is_running = False  # one cancelled before its first step never said that it ended
         async with anyio.create_task_group() as tasks:
             while True:
                 self._scheduler.notice_jump()

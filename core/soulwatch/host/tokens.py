@@ -53,11 +53,12 @@ class Tokens:
         self._concurrency = concurrency
         self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
-    async def fresh(self, connection_id: str, *, refused: str | None = None) -> Token:
+    async def fresh(self, connection_id: str, *, refused: str | None = None, is_asked_for: bool = False) -> Token:
         """A token fit for use, refreshed first where it is due.
 
-        `refused` is an access token that the platform has just not accepted. Raises NotFound, NeedsReauth, or an
-        error that says when to ask again.
+        `refused` is an access token that the platform has just not accepted; `is_asked_for` refreshes whether due
+        or not, and does not wait for a cool-down. Raises NotFound, NeedsReauth, or an error that says when to ask
+        again.
         """
         turn = self._turns.setdefault(connection_id, anyio.Lock())
         async with turn:
@@ -66,9 +67,9 @@ class Tokens:
                 row = await self._row(connection_id)
                 token = await self._opened(row)
                 usable = token if self._is_usable(token, refused) else None
-                if usable and not self._is_due(row):
+                if usable and not (self._is_due(row) or is_asked_for):
                     return usable
-                if not await self._may_try(row, token, usable):
+                if not await self._may_try(row, token, usable, is_asked_for=is_asked_for):
                     return usable or token
                 attempt = await self._refresher.claim(connection_id)
                 if attempt is None:
@@ -97,14 +98,14 @@ class Tokens:
     def _is_due(self, row: Row[Any]) -> bool:
         return row.next_refresh_at is not None and row.next_refresh_at <= self._clock.now()
 
-    async def _may_try(self, row: Row[Any], token: Token, usable: Token | None) -> bool:
+    async def _may_try(self, row: Row[Any], token: Token, usable: Token | None, *, is_asked_for: bool) -> bool:
         """Whether a refresh may be sent now; raises where it may not and there is nothing to use meanwhile."""
         if token.refresh is None:
             if usable is None:
                 await self._end_or_doubt(row, token)
             return False
         now = self._clock.now()
-        not_before = self._not_before(row)
+        not_before = None if is_asked_for and row.fail_count else self._not_before(row)
         if not_before is None or not_before <= now:
             return True
         if usable is None:

@@ -64,6 +64,10 @@ class Worker:
         finally:
             self._has_stopped.set()
 
+    async def stopping(self) -> None:
+        """Wait until the work is asked to come to its end."""
+        await self._stopping.wait()
+
     async def stopped(self) -> None:
         """Wait until the work has come to its end."""
         await self._has_stopped.wait()

@@ -101,7 +101,7 @@ def test_host_is_told_that_a_used_refresh_token_and_the_old_access_token_are_dea
         ("redirect_uri_mismatch", Misconfigured),
     ],
 )
-async def test_error_is_an_error_even_in_an_answer_that_says_ok(stage, http, client, code, error, status):  # noqa: PLR0917  - two parameters and what a request takes
+async def test_error_is_an_error_even_in_an_answer_that_says_ok(stage, http, client, code, error, status):
     stage.says(OAUTH.token_url, JSONResponse({"error": code, "error_description": "No."}, status))
     with pytest.raises(error) as refused:
         await github.refresh_token(OLD, client, http)

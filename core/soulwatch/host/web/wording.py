@@ -36,7 +36,9 @@ class Line:
 
 
 CONNECTED = State("good", "Connected")
-DISCONNECTED = State("off", "Disconnected", "Its tokens are gone and nothing is read any more. Items already stored stay.")
+DISCONNECTED = State(
+    "off", "Disconnected", "Its tokens are gone and nothing is read any more. Items already stored stay."
+)
 
 # By reason. {title} is the platform's; page.js never sees these, it fetches the page again.
 WAITING: Mapping[str, State] = {
@@ -113,7 +115,9 @@ def _tone(event: Mapping[str, Any]) -> Tone:
 def _fields(event: Mapping[str, Any]) -> str:
     """What an application told of its own, without what every event has."""
     told = {"seq", "type", "at", "user", "platform", "connection"}
-    return _short(", ".join(f"{name}: {value}" for name, value in event.items() if name not in told and value is not None))
+    return _short(
+        ", ".join(f"{name}: {value}" for name, value in event.items() if name not in told and value is not None)
+    )
 
 
 def _short(text: Any) -> str:

@@ -1,0 +1,27 @@
+"""Whether this process lives, and whether it can serve: for whoever restarts it or sends it requests."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from soulwatch.errors import SoulwatchError
+from soulwatch.host.web.problems import Json, problem
+from soulwatch.host.web.state import host_of
+
+
+async def healthz(request: Request) -> Response:
+    """GET /healthz: 200 while every loop shows life; it names the one that does not."""
+    stale = host_of(request).worker.stale()
+    if stale:
+        return problem(request, 503, f"No sign of life from: {', '.join(stale)}. Restart this process.")
+    return Json({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """GET /readyz: 200 while the database answers."""
+    try:
+        await host_of(request).database.check()
+    except SoulwatchError:
+        return problem(request, 503, "The database does not answer.")
+    return Json({"status": "ok"})

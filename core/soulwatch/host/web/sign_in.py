@@ -1,0 +1,37 @@
+"""The operator signs in with a one-time code and out again."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from soulwatch.host.web.page import error_page
+from soulwatch.host.web.state import host_of
+from soulwatch.host.web.who import check_origin, cookie_name, require_operator, session_secret, set_session
+
+LONGEST_CODE = 100
+
+
+async def sign_in(request: Request) -> Response:
+    """POST /sign-in: a good code opens a session; codes are used up by the first who shows them."""
+    check_origin(request)
+    host = host_of(request)
+    async with request.form(max_fields=4) as form:
+        code = str(form.get("code", ""))[:LONGEST_CODE]
+    secret = await host.access.sign_in(code)
+    if secret is None:
+        detail = "This code is wrong, used or older than ten minutes. `soulwatch login-code` makes a new one."
+        return error_page(request, 403, "Not signed in", detail)
+    response = RedirectResponse(f"{host.settings.base_url}/", 303)
+    set_session(response, host.settings, secret)
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """POST /sign-out: the session ends here and in the store."""
+    await require_operator(request)
+    host = host_of(request)
+    await host.access.sign_out(session_secret(request) or "")
+    response = RedirectResponse(f"{host.settings.base_url}/sign-in", 303)
+    response.delete_cookie(cookie_name(host.settings, "session"), path="/")
+    return response
