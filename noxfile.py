@@ -189,7 +189,7 @@ def browser(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """How fast records come in, beside a plain script."""
     install_all(session, "test")
-    pytest(session, "tests/bench", "-s")
+    session.run("python", "tests/bench/one_stream.py", *session.posargs)
 
 
 @nox.session(default=False, reuse_venv=True)

@@ -103,6 +103,8 @@ class Api:
             return await self._http.get(
                 url, params=params or None, headers={**headers, "Authorization": f"Bearer {token}"}
             )
+        except httpx.InvalidURL as broken:
+            raise UnexpectedAnswer(f"The platform named an address that is none: {broken}.") from broken
         except httpx.HTTPError as broken:
             raise Unavailable(f"{_place(url)} could not be reached: {type(broken).__name__}.") from broken
 
@@ -115,14 +117,16 @@ class Api:
         status, where = response.status_code, f"HTTP {response.status_code} from {_place(str(response.url))}"
         reason, now = _reason(response), self._now()
         retry_at = retry_after(response.headers, now)
-        is_limit = reason in self.platform.limit_reasons or reason in self.platform.client_limit_reasons
+        # Reasons may go on with words about this one case ("... request ID 1A2B").
+        is_client_limit = reason.startswith(self.platform.client_limit_reasons)
+        is_limit = is_client_limit or reason.startswith(self.platform.limit_reasons)
         if status == httpx.codes.TOO_MANY_REQUESTS or (
             status == httpx.codes.FORBIDDEN and (is_limit or retry_at is not None)
         ):
             return RateLimited(
                 f"Too many requests ({where}).",
                 retry_at=retry_at,
-                whole="client" if reason in self.platform.client_limit_reasons else "connection",
+                whole="client" if is_client_limit else "connection",
                 code=reason,
             )
         if response.is_server_error or status in (httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_EARLY):
@@ -159,5 +163,6 @@ def _reason(response: httpx.Response) -> str:
         dig(value, "error"),
         dig(value, "code"),
         dig(value, "message"),
+        dig(value, "error.message"),
     )
     return next((reason[:200] for reason in candidates if isinstance(reason, str) and reason), "")

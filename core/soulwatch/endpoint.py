@@ -81,7 +81,10 @@ class Endpoint:
                 return
             value = answer.value()
             items = self.read(answer, value)
-            url = self.paging.next(answer, value, len(items))
+            try:
+                url = self.paging.next(answer, value, len(items))
+            except httpx.InvalidURL as broken:
+                raise UnexpectedAnswer(f"{self.name}: the address of the next page is none: {broken}.") from broken
             # A list is told newest first, so it is the first page that knows where the next poll starts.
             first = first or Cursor(self._position(value, cursor), answer.headers.get("etag"))
             yield Page(items, cursor=first, is_last=url is None, total=_count(value), wait=self._wait(answer))

@@ -49,9 +49,9 @@ class Platform:
     concurrency: int = 4
     """API calls in flight at once, for all connections together."""
     limit_reasons: tuple[str, ...] = ()
-    """Error reasons in a 403 answer that mean "too many requests"."""
+    """How error reasons in a 403 answer begin that mean "too many requests"."""
     client_limit_reasons: tuple[str, ...] = ()
-    """Reasons in a 429 or 403 answer that stop our whole OAuth client, not one connection."""
+    """How reasons in a 429 or 403 answer begin that stop our whole OAuth client, not one connection."""
     retention: timedelta | None = None
     """How long the platform's terms let its data be kept; None leaves it to the operator."""
     reconnect_hint: str = ""

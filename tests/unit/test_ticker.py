@@ -196,6 +196,19 @@ async def test_cancelling_ends_the_jobs_at_work_and_it_can_be_run_again(clock, t
     assert diary.seconds == [60, 120]
 
 
+async def test_a_job_that_fails_while_it_is_being_cancelled_is_logged_too(clock, ticker, caplog):
+    async def slow() -> None:
+        try:
+            await clock.sleep(HOUR)
+        finally:
+            raise RuntimeError("no goodbye")
+
+    ticker.every(60, slow, "slow")
+    async with ticking(ticker):
+        await clock.advance(70)
+    assert "job slow failed" in caplog.text
+
+
 async def test_a_job_cancelled_before_its_first_step_has_its_next_turn(clock, ticker, diary):
     ticker.every(60, diary, "sweep", at_once=True)
     async with anyio.create_task_group() as tasks:

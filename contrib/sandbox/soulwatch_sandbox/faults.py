@@ -54,6 +54,7 @@ class Fault:
     status: int = 503
     retry_after: str | None = None
     seconds: float = 1.0
+    """How long it hangs, between two drips, or until a limit is over."""
     after_bytes: int = 20
     value: Any = None
     name: str = ""
@@ -62,17 +63,19 @@ class Fault:
     id: str = ""
     struck: int = 0
     """How often it has struck so far."""
+    struck_at: datetime | None = None
     first_url: str | None = field(default=None, repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """For `/control/faults`."""
-        return asdict(self)
+        return {**asdict(self), "struck_at": self.struck_at and self.struck_at.isoformat()}
 
 
 class Faults:
     """The faults that are switched on. The oldest that fits a request strikes."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
         self._active: list[Fault] = []
         self._count = itertools.count(1)
 
@@ -103,6 +106,7 @@ class Faults:
                 fault.skip -= 1
                 continue
             fault.struck += 1
+            fault.struck_at = self._now()
             if fault.times is not None and fault.struck >= fault.times:
                 self._active.remove(fault)
             return fault

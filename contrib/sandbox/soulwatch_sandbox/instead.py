@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -34,7 +33,8 @@ def _limited(fault: Fault, scope: Scope) -> Response:
     pose, wait = _pose(scope), fault.retry_after
     if wait is None and pose != "github":
         wait = str(int(fault.seconds))
-    return limited(pose, wait, int(time.time() + fault.seconds))
+    struck_s = fault.struck_at.timestamp() if fault.struck_at else 0
+    return limited(pose, wait, int(struck_s + fault.seconds))
 
 
 def _html(fault: Fault, scope: Scope) -> Response:  # noqa: ARG001

@@ -95,7 +95,7 @@ class Sandbox(Levers):
             timeline=Timeline(self._ledger, now, item_every, first_items),
             people=invent_people(people),
             requests=RequestLog(now),
-            faults=Faults(),
+            faults=Faults(now),
         )
         limit = RateLimit(*rate_limit) if isinstance(rate_limit, tuple) else rate_limit
         self.meter = Meter({"sandbox": limit, "spotify": None, "github": GITHUB_LIMIT}, now)

@@ -1,17 +1,18 @@
 import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
-from soulwatch_sandbox import Sandbox, running, running_in_thread
+from soulwatch_sandbox import Sandbox, answer_consent, running, running_in_thread
 
-from .conftest import signed
+from .conftest import CALLBACK, VERIFIER, client, oauth, signed
 
 
 async def test_it_comes_back_at_the_same_address(sandbox: Sandbox):
@@ -50,9 +51,12 @@ def test_it_runs_beside_a_test_without_an_event_loop(sandbox: Sandbox):
 
 
 def test_a_taken_port_is_told(sandbox: Sandbox):
-    with running_in_thread(sandbox) as url, pytest.raises(RuntimeError, match="did not start"):
-        with running_in_thread(sandbox, port=httpx.URL(url).port):
-            pass
+    with (
+        running_in_thread(sandbox) as url,
+        pytest.raises(RuntimeError, match="did not start"),
+        running_in_thread(sandbox, port=httpx.URL(url).port),
+    ):
+        pass
 
 
 async def test_answers_do_not_wait_for_an_acknowledgement(sandbox: Sandbox):
@@ -68,17 +72,33 @@ async def test_answers_do_not_wait_for_an_acknowledgement(sandbox: Sandbox):
     assert min(took) < 0.03
 
 
-def test_the_program_says_where_it_is_and_remembers(tmp_path):
-    state = tmp_path / "state.db"
+@contextmanager
+def program(state: Path):
+    """The sandbox as a process of its own; gives it and its address."""
     command = [sys.executable, "-m", "soulwatch_sandbox", "--port", "0", "--state", str(state)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as program:
-        url = program.stdout.readline().removeprefix("sandbox ready at ").strip()
-        assert httpx.get(url).text.startswith("This is the soulwatch sandbox")
-        program.send_signal(signal.SIGTERM)
-        assert program.wait(timeout=10) == 0
-        program.stdout.read()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        yield process, process.stdout.readline().removeprefix("sandbox ready at ").strip()
+        process.kill()
 
-    kept = sqlite3.connect(state)
-    assert kept.execute("select count(*) from clients").fetchone() == (3,)
-    kept.close()
+
+def test_the_program_says_where_it_is_and_ends_in_order(tmp_path):
+    with program(tmp_path / "state.db") as (process, url):
+        assert httpx.get(url).text.startswith("This is the soulwatch sandbox")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+        assert "invented-github-client" in process.stdout.read()
+
+
+async def test_what_was_answered_outlives_a_kill(tmp_path):
+    state = tmp_path / "state.db"
+    with program(state) as (process, url):
+        async with httpx.AsyncClient() as http:
+            asked = oauth(url).authorization_url(client(), CALLBACK.format("sandbox"), "a-state", VERIFIER)
+            back = httpx.URL(await answer_consent(http, asked)).params
+            token = await oauth(url).exchange(client(), back["code"], CALLBACK.format("sandbox"), VERIFIER, http)
+            newer = await oauth(url).refresh(token, client(), http)
+            process.kill()
+
+    with program(state) as (_, url):
+        assert httpx.get(f"{url}/sandbox/v1/me", headers=signed(newer.access)).status_code == 200

@@ -38,14 +38,12 @@ class Addresses:
     def of(cls, platform: Platform, api_url: str | None, oauth_url: str | None) -> Addresses:
         """The addresses of `platform` under these settings."""
         oauth = platform.oauth
-        origins = {
-            **{f"https://{host}": api_url for host in platform.hosts},
-            **{
-                _origin(url): oauth_url
-                for url in (oauth.authorize_url, oauth.token_url, oauth.revoke_url)
-                if url and (oauth_url or _origin(url) not in {f"https://{host}" for host in platform.hosts})
-            },
-        }
+        api = {f"https://{host}" for host in platform.hosts}
+        # An OAuth address on an API host moves with the OAuth setting, but for revocation, which GitHub has in its API.
+        origins: dict[str, str | None] = dict.fromkeys(api, api_url)
+        for url in (oauth.revoke_url, oauth.authorize_url, oauth.token_url):
+            if url and (_origin(url) not in api or (oauth_url and url != oauth.revoke_url)):
+                origins[_origin(url)] = oauth_url
         moved = {origin: base.rstrip("/") for origin, base in origins.items() if base}
         trusted = frozenset(_origin(base) for base in moved.values())
         return cls(frozenset(origins), moved, trusted)

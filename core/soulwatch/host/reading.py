@@ -53,7 +53,8 @@ class Reading:
         """The events that go with a stored batch, of whose items `new` were news."""
         self.new += new
         self.is_finished = is_end
-        self.is_known = self.endpoint.until_known and self.done > 0 and new == 0
+        # What lies behind known items is known only if the last reading came to its end.
+        self.is_known = self.endpoint.until_known and self.claimed.is_whole and self.done > 0 and new == 0
         told = [news.new_data(self.whose, self.endpoint.name, new)] if new else []
         if self.pages > 1 and not (is_end and self.done == 0):
             told.append(news.progress(self.whose, self.endpoint.name, self.done, self.total))

@@ -71,9 +71,9 @@ async def _take(connection: AsyncConnection, which: Any, owner: str, until: date
 
 
 async def hold(connection: AsyncConnection, poll_id: int, fence: int, until: datetime) -> bool:
-    """Keep a claim; False where somebody else has taken over."""
+    """Keep a claim in the middle of a reading; False where somebody else has taken over."""
     held = await connection.execute(
-        update(polls).where(polls.c.id == poll_id, polls.c.fence == fence).values(lease_until=until)
+        update(polls).where(polls.c.id == poll_id, polls.c.fence == fence).values(lease_until=until, is_whole=False)
     )
     return held.rowcount == 1
 
@@ -95,6 +95,7 @@ async def finish(
         cursor=cursor.position,
         etag=cursor.etag,
         due_at=due_at,
+        is_whole=True,
         last_polled_at=now,
         fail_count=0,
         reason=None,

@@ -133,6 +133,7 @@ polls = Table(
     Column("data_type", Text, nullable=False),
     Column("cursor", Text),
     Column("etag", Text),
+    Column("is_whole", Boolean, nullable=False, server_default=false(), comment="whether the last reading ended"),
     Column("due_at", UtcDateTime, comment="none: only when asked"),
     Column("last_polled_at", UtcDateTime),
     Column("reason", Text),

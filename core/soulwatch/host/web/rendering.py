@@ -42,7 +42,8 @@ def render(request: Request, template: str, status: int = 200, **shown: Any) -> 
     """A template as an answer that nobody keeps; what is shown is escaped."""
     now: datetime = shown.pop("now", None) or datetime.now(UTC)
     text = _environment().get_template(template).render(url=url_of(request), now=now, **shown)
-    return HTMLResponse(text, status, {"Cache-Control": "no-store"})
+    # Not "no-referrer": a browser would then send its forms from the origin "null", which is nobody's.
+    return HTMLResponse(text, status, {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"})
 
 
 def url_of(request: Request) -> Callable[[str], str]:

@@ -148,6 +148,13 @@ def upgrade() -> None:
         sa.Column("data_type", sa.Text(), nullable=False),
         sa.Column("cursor", sa.Text(), nullable=True),
         sa.Column("etag", sa.Text(), nullable=True),
+        sa.Column(
+            "is_whole",
+            sa.Boolean(),
+            server_default=sa.text("0"),
+            nullable=False,
+            comment="whether the last reading ended",
+        ),
         sa.Column("due_at", sa.DateTime(timezone=True), nullable=True, comment="none: only when asked"),
         sa.Column("last_polled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),

@@ -1,0 +1,126 @@
+"""Which installation a command is about: the options that say so, and its settings and host, opened."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from soulwatch.errors import SettingsError, SoulwatchError
+
+if TYPE_CHECKING:
+    from soulwatch.host.host import Host
+    from soulwatch.host.settings import Settings
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the command line says about where things are."""
+
+    data_dir: Path | None = None
+    config: Path | None = None
+    is_demo: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The settings that the command line gives."""
+        said = {"data_dir": self.data_dir, "config": self.config}
+        return {**{name: str(path.absolute()) for name, path in said.items() if path is not None}, **self.more}
+
+    def settings(self) -> Settings:
+        """The settings in force. Raises SettingsError."""
+        from soulwatch.host.settings import load_settings  # noqa: PLC0415
+
+        settings = load_settings(overrides=self.overrides)
+        if not self.is_demo:
+            return settings
+        from soulwatch.commands.demo import demo_overrides, known_port  # noqa: PLC0415
+
+        return load_settings(overrides={**self.overrides, **demo_overrides(settings, known_port(settings))})
+
+    def command(self, name: str) -> str:
+        """How another command is called for the same installation."""
+        options = [("--data-dir", self.data_dir), ("--config", self.config)]
+        words = [word for option, value in options if value is not None for word in (option, str(value))]
+        return shlex.join(["soulwatch", name, *(["--demo"] if self.is_demo else []), *words])
+
+
+def which_installation(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--data-dir`, `--config` and `--demo`; the command is handed a `Given` in their place."""
+
+    @click.option("--demo", "is_demo", is_flag=True, help="Use the demonstration's data (see `serve --demo`).")
+    @click.option(
+        "--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings file instead of ./soulwatch.toml."
+    )
+    @click.option(
+        "--data-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the database and the key file."
+    )
+    @wraps(command)
+    def with_given(*, data_dir: Path | None, config: Path | None, is_demo: bool, **rest: Any) -> Any:
+        return command(Given(data_dir, config, is_demo), **rest)
+
+    return with_given
+
+
+@asynccontextmanager
+async def open_host(settings: Settings) -> AsyncIterator[Host]:
+    """The host of this installation, without its background work. Raises SettingsError."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+    from soulwatch.host.host import Host  # noqa: PLC0415
+
+    make_data_dir(settings.data_dir)
+    try:
+        host = await Host.open(settings)
+        try:
+            yield host
+        finally:
+            await host.close()
+    except SQLAlchemyError as broken:
+        said = getattr(broken, "orig", None) or broken
+        raise SoulwatchError(f"The database refused: {said}. `soulwatch doctor` examines it.") from broken
+
+
+def with_host(given: Given, work: Callable[[Host], Awaitable[Result]]) -> Result:
+    """Open the host, do this one thing with it, and close it."""
+    import anyio  # noqa: PLC0415
+
+    from soulwatch.host import logs  # noqa: PLC0415
+
+    settings = given.settings()
+    # One command's answer is what it prints; what the host does beside it is told only where something is wrong.
+    logs.configure("DEBUG" if settings.log_level == "DEBUG" else "WARNING", settings.log_format, secrets=secrets_of(settings))
+
+    async def do() -> Result:
+        async with open_host(settings) as host:
+            return await work(host)
+
+    return anyio.run(do)
+
+
+def make_data_dir(folder: Path) -> None:
+    """Make the data directory, for its owner alone. Raises SettingsError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as broken:
+        raise SettingsError(
+            f"The data directory {folder} cannot be made: {broken.strerror}. Set SOULWATCH_DATA_DIR (or --data-dir) to "
+            "a folder that may be written."
+        ) from None
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """Every secret among the settings, for the log to leave out."""
+    found = [*settings.encryption_key, settings.cron_secret]
+    for client in settings.clients.values():
+        found += [client.secret, *client.old_secrets]
+    return {secret.get_secret_value() for secret in found if secret is not None}
