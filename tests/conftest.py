@@ -1,4 +1,12 @@
-"""What every test shares: the event loop the host promises."""
+"""What every test shares: the event loop the host promises, and a PostgreSQL for those that ask for one."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -7,3 +15,30 @@ import pytest
 def anyio_backend() -> str:
     """Asyncio only: SQLAlchemy's async layer needs it."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A real server, started when the first test asks for it."""
+    spec = importlib.util.spec_from_file_location("soulwatch_tests_postgres", Path(__file__).with_name("postgres.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    import sys
+
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    with module.running_postgres() as server:
+        yield server
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path}/soulwatch.db"
+    make: Callable[[str], str] = request.getfixturevalue("postgres").make_database
+    return make(f"test_{next(_numbers)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TextIO
 
 from soulwatch import __version__
 from soulwatch.errors import SettingsError, SoulwatchError
@@ -50,5 +51,5 @@ def _leaves(raised: BaseException) -> Iterator[BaseException]:
         yield raised
 
 
-def _say(text: str, stream: object = None) -> None:
-    print(text, file=stream or sys.stderr)  # type: ignore[call-overload]  # noqa: T201
+def _say(text: str, stream: TextIO | None = None) -> None:
+    print(text, file=stream or sys.stderr)

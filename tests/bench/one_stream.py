@@ -60,7 +60,9 @@ def contend(url: str, rounds: int) -> dict[str, list[Run]]:
 
 
 def report(runs: dict[str, list[Run]], records: int) -> None:
-    print(f"{'contender':30} {'records/s':>10} {'sync s':>8} {'CPU s':>8} {'peak MB':>8} {'new':>8}   ratio of records/s")
+    print(
+        f"{'contender':30} {'records/s':>10} {'sync s':>8} {'CPU s':>8} {'peak MB':>8} {'new':>8}   ratio of records/s"
+    )
     for name, done in runs.items():
         other = runs[name.replace("soulwatch", "straightforward")]
         ratios = sorted(theirs.sync_s / ours.sync_s for ours, theirs in zip(done, other, strict=True))

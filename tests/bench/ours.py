@@ -1,6 +1,6 @@
 """The same work by soulwatch: a connected account, its whole list read by the poller, everything switched on.
 
-    python tests/bench/ours.py URL FOLDER
+python tests/bench/ours.py URL FOLDER
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A fast local API: 1 KB records in pages, rendered beforehand, so that it is never the limit.
 
-    python tests/bench/server.py RECORDS PER_PAGE      (prints its port)
+python tests/bench/server.py RECORDS PER_PAGE      (prints its port)
 """
 
 from __future__ import annotations

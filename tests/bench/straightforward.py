@@ -1,6 +1,6 @@
 """What anybody would write first: httpx, a loop, executemany. No tokens, cursors, history, events or crash safety.
 
-    python tests/bench/straightforward.py URL DATABASE
+python tests/bench/straightforward.py URL DATABASE
 """
 
 from __future__ import annotations

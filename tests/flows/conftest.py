@@ -32,6 +32,7 @@ class World:
     sandbox: Sandbox
     url: str
     folder: Path
+    database_url: str
 
     def settings(self, **overrides: Any) -> Settings:
         """Settings under which the three poses of the sandbox are connected to."""
@@ -44,7 +45,13 @@ class World:
             for pose in ("sandbox", "spotify", "github")
         }
         clients = {pose: {"id": f"invented-{pose}-client", "secret": f"invented-{pose}-secret"} for pose in platforms}
-        given = {"data_dir": str(self.folder), "platforms": platforms, "clients": clients, **overrides}
+        given = {
+            "data_dir": str(self.folder),
+            "platforms": platforms,
+            "clients": clients,
+            "database_url": self.database_url,
+            **overrides,
+        }
         return load_settings(overrides=given, env={}, cwd=self.folder)
 
     @asynccontextmanager
@@ -79,14 +86,14 @@ OpenWorld = Callable[..., AbstractAsyncContextManager[World]]
 
 
 @pytest.fixture
-def open_world(tmp_path: Path) -> OpenWorld:
+def open_world(tmp_path: Path, database_url: str) -> OpenWorld:
     """Makes a world whose sandbox has the habits a test asks for."""
 
     @asynccontextmanager
     async def open_(**habits: Any) -> AsyncIterator[World]:
         sandbox = Sandbox(**{"item_every": None, **habits})
         async with running(sandbox) as url:
-            yield World(sandbox, url, tmp_path)
+            yield World(sandbox, url, tmp_path, database_url)
 
     return open_
 

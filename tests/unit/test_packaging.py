@@ -1,11 +1,16 @@
 """Three ways of installing a plugin, each into an environment of its own, and a core without its host."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
+from threading import Thread
+from typing import ClassVar
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -23,9 +28,9 @@ CONNECTOR = """
             title="Mastodon",
             oauth=OAuth2(authorize_url=f"{HERE}/oauth/authorize", token_url=f"{HERE}/oauth/token", scopes=("read",)),
             hosts=("mastodon.example",),
-            identity=Identity(f"{HERE}/api/v1/accounts/verify_credentials", id="id", name="acct"),
+            identity=Identity(f"{HERE}/api/v1/accounts/verify_credentials", name=("acct",)),
         ),
-        endpoints=(Endpoint("favourites", f"{HERE}/api/v1/favourites", key=("id",), schedule="*/15 * * * *"),),
+        endpoints=(Endpoint("favourites", f"{HERE}/api/v1/favourites", items="", schedule="*/15 * * * *"),),
     )
     """
 PYPROJECT = """
@@ -42,6 +47,71 @@ PYPROJECT = """
     [project.entry-points.soulwatch]
     mastodon = "soulwatch_mastodon:mastodon"
     """
+
+CONNECT_AND_POLL = """
+    import sys
+
+    import anyio
+    import httpx
+
+    from soulwatch.host.connecting import Callback
+    from soulwatch.host.host import Host
+    from soulwatch.host.settings import load_settings
+
+
+    async def main(url):
+        given = {
+            "platforms": {"mastodon": {"api_url": url, "oauth_url": url}},
+            "clients": {"mastodon": {"id": "us", "secret": "invented"}},
+        }
+        host = await Host.open(load_settings(overrides=given))
+        asked = httpx.get(await host.connecting.start("ada", "mastodon", "browser"))
+        back = asked.next_request.url.params
+        await host.connecting.finish(Callback("mastodon", back["state"], back["code"], None, None, "browser"))
+        for outcome in await host.poll_all_platforms_for_user("ada"):
+            print(outcome.data_type, outcome.new, outcome.problem)
+        await host.close()
+
+
+    anyio.run(main, sys.argv[1])
+    """
+
+
+class Mastodon(BaseHTTPRequestHandler):
+    """As much of a platform as it takes to connect to it and poll it once."""
+
+    answers: ClassVar[dict[str, object]] = {
+        "/oauth/token": {"access_token": "mira", "token_type": "Bearer", "scope": "read"},
+        "/api/v1/accounts/verify_credentials": {"id": "7", "acct": "mira"},
+        "/api/v1/favourites": [{"id": "1"}, {"id": "2"}],
+    }
+
+    def do_GET(self) -> None:
+        asked = urlsplit(self.path)
+        if asked.path == "/oauth/authorize":
+            query = dict(parse_qsl(asked.query))
+            self.send_response(302)
+            self.send_header("Location", f"{query['redirect_uri']}?code=once&state={query['state']}")
+            self.end_headers()
+        elif self.headers["Authorization"] == "Bearer mira":
+            self.answer(self.answers[asked.path])
+        else:
+            self.send_error(401)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(self.answers[self.path])
+
+    def answer(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *what: object) -> None:
+        """Say nothing: pytest shows what matters."""
 
 
 class Environment:
@@ -106,10 +176,22 @@ def test_a_plugin_installs_from_a_wheel(environment, tmp_path):
     assert "spotify" in environment.run("soulwatch", "plugins")
 
 
-def test_a_strangers_plugin_installs_and_is_found(environment, third_party):
+@pytest.fixture
+def platform_url():
+    """The address of the platform that the stranger's plugin is for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Mastodon) as server:
+        serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        serving.join()
+
+
+def test_a_strangers_plugin_installs_and_is_found_and_polled(environment, third_party, platform_url):
     environment.install(f"{ROOT}[host]", third_party)
 
     assert "mastodon" in environment.run("soulwatch", "plugins")
+    assert environment.run("python", "-c", dedent(CONNECT_AND_POLL), platform_url).endswith("favourites 2 None\n")
 
 
 def test_a_strangers_plugin_can_be_written_and_tested_without_the_host(environment, third_party):

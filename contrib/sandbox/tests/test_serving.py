@@ -101,4 +101,5 @@ async def test_what_was_answered_outlives_a_kill(tmp_path):
             process.kill()
 
     with program(state) as (_, url):
-        assert httpx.get(f"{url}/sandbox/v1/me", headers=signed(newer.access)).status_code == 200
+        async with httpx.AsyncClient(headers=signed(newer.access)) as http:
+            assert (await http.get(f"{url}/sandbox/v1/me")).status_code == 200

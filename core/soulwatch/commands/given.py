@@ -98,7 +98,9 @@ def with_host(given: Given, work: Callable[[Host], Awaitable[Result]]) -> Result
 
     settings = given.settings()
     # One command's answer is what it prints; what the host does beside it is told only where something is wrong.
-    logs.configure("DEBUG" if settings.log_level == "DEBUG" else "WARNING", settings.log_format, secrets=secrets_of(settings))
+    logs.configure(
+        "DEBUG" if settings.log_level == "DEBUG" else "WARNING", settings.log_format, secrets=secrets_of(settings)
+    )
 
     async def do() -> Result:
         async with open_host(settings) as host:

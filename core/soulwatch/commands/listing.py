@@ -83,7 +83,9 @@ Examples:
 @click.option("--user", metavar="USER", help="Only this user's.")
 @click.option("--platform", metavar="PLATFORM", help="Only this platform's.")
 @click.option("--data-type", metavar="TYPE", help="Only of this endpoint, such as recently_played.")
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many."
+)
 @click.option("--json", "wants_json", is_flag=True, help="Print one JSON object a line, with the whole raw data.")
 @which_installation
 def data(given: Given, *, limit: int, wants_json: bool, **wanted: str | None) -> None:

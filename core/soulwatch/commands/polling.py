@@ -32,7 +32,9 @@ Examples:
 @click.option("--connection", metavar="ID", help="Only this connection.")
 @click.option("--data-type", metavar="TYPE", help="Only this endpoint, such as recently_played.")
 @which_installation
-def poll(given: Given, *, user: str | None, platform: str | None, connection: str | None, data_type: str | None) -> None:
+def poll(
+    given: Given, *, user: str | None, platform: str | None, connection: str | None, data_type: str | None
+) -> None:
     """Poll connected accounts now, whatever their schedule.
 
     Ends with 1 where something could not be polled, and says what. Endpoints that a running host is at are left to it.

@@ -51,7 +51,7 @@ class Commands(click.Group):
             return None
         nearest = get_close_matches(cmd_name, COMMANDS, n=1)
         meant = f" Did you mean `soulwatch {nearest[0]}`?" if nearest else " `soulwatch --help` lists them."
-        ctx.fail(f"There is no command {cmd_name!r}.{meant}")
+        raise click.UsageError(f"There is no command {cmd_name!r}.{meant}", ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The table of commands."""

@@ -54,7 +54,7 @@ def _formatter(form: str, stream: TextIO, redact: Callable[[str], str]) -> loggi
 
 def _with_extra(logger: Any, method: str, fields: Fields) -> Fields:
     """The caller's fields too, none of which takes the place of the message."""
-    return structlog.stdlib.ExtraAdder()(logger, method, {"_record": fields["_record"]}) | fields
+    return {**structlog.stdlib.ExtraAdder()(logger, method, {"_record": fields["_record"]}), **fields}
 
 
 def _named(_logger: Any, _method: str, fields: Fields) -> Fields:

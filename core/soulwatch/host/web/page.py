@@ -62,7 +62,7 @@ def sign_in_form(request: Request, status: int = 200, problem: str = "") -> Resp
 
 
 def error_page(request: Request, status: int, title: str, detail: str) -> Response:
-    """What was refused and what to do, for the person in front of it. Its address, with a code in it, goes to nobody."""
+    """What was refused and what to do, for the person in front of it; its address, with a code in it, stays."""
     # Whoever came over an application's link has no session, and this host's own page is not for them.
     is_at_home = session_secret(request) is not None
     answer = render(request, "error.html", status, title=title, detail=detail, is_at_home=is_at_home)

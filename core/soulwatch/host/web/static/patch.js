@@ -41,7 +41,7 @@ function patchChildren(live, fresh) {
     while (at && isSpace(at)) at = at.nextSibling;
     const key = keyOf(next);
     const match = key ? known.get(key) : at && isSameKind(at, next) ? at : undefined;
-    if (match && match === at) at = at.nextSibling;
+    if (at && match === at) at = at.nextSibling;
     else if (match) live.insertBefore(match, at);
     if (match) patchNode(match, next);
     else live.insertBefore(made(next, live), at);

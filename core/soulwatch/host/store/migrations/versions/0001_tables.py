@@ -121,7 +121,7 @@ def upgrade() -> None:
             nullable=True,
             comment="when the platform first called the grant dead",
         ),
-        sa.Column("is_ambiguous", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("is_ambiguous", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("lease_owner", sa.Text(), nullable=True),
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
@@ -151,7 +151,7 @@ def upgrade() -> None:
         sa.Column(
             "is_whole",
             sa.Boolean(),
-            server_default=sa.text("0"),
+            server_default=sa.false(),
             nullable=False,
             comment="whether the last reading ended",
         ),

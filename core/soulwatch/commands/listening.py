@@ -1,0 +1,62 @@
+"""Sockets to listen on, taken before anything else starts, with words for why one cannot be had."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from soulwatch.errors import SoulwatchError
+
+BACKLOG = 2048
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Sockets on every address of `host`, all on one port. Raises SoulwatchError with the remedy."""
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for family, address in _addresses(host, port):
+            wanted = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(stack.enter_context(_bound(family, address, wanted)))
+            except OSError as refused:
+                raise SoulwatchError(_why_not(refused, host, wanted)) from None
+        yield sockets
+
+
+def port_of(sockets: list[socket.socket]) -> int:
+    """The port they are on."""
+    port: int = sockets[0].getsockname()[1]
+    return port
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as unknown:
+        raise SoulwatchError(
+            f"{host!r} is no address of this machine ({unknown.strerror}). Set SOULWATCH_HOST (or --host) to one, such "
+            "as 127.0.0.1, or 0.0.0.0 for all."
+        ) from None
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    has_both = address == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=has_both)
+
+
+def _why_not(refused: OSError, host: str, port: int) -> str:
+    if refused.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} on {host} is in use, perhaps by a soulwatch that is running already. Stop that program, or "
+            f"take another port: soulwatch serve --port {port + 1 if port < (1 << 16) - 1 else 3001}"
+        )
+    if refused.errno in (errno.EACCES, errno.EPERM):
+        return f"Port {port} may not be opened by this user. Take one from 1024 on: soulwatch serve --port 3001"
+    return (
+        f"{host} cannot be listened on ({refused.strerror}). Set SOULWATCH_HOST (or --host) to an address of this "
+        "machine, such as 127.0.0.1, or 0.0.0.0 for all."
+    )
