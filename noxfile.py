@@ -1,6 +1,7 @@
 """Everything one does with a checkout: `nox` runs every check, `nox -s serve` starts the host with its sandbox."""
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
@@ -168,10 +169,10 @@ def wheels(session: nox.Session) -> None:
     session.install(*(f"{wheel}[host]" if wheel.name.startswith("soulwatch-") else str(wheel) for wheel in built))
     elsewhere = session.create_tmp()
     with session.chdir(elsewhere):
-        env = {"SOULWATCH_DATA_DIR": elsewhere}
-        listed = session.run("soulwatch", "plugins", env=env, silent=True) or ""
-    if unseen := [folder.name for folder in DISTRIBUTIONS if folder.name not in listed]:
-        session.error(f"installed from their wheels, but `soulwatch plugins` does not list {unseen}:\n{listed}")
+        listed = session.run("soulwatch", "plugins", "--json", env={"SOULWATCH_DATA_DIR": elsewhere}, silent=True)
+    in_use = {plugin["distribution"] for plugin in json.loads(str(listed))["plugins"]}
+    if unseen := {f"soulwatch-{folder.name}" for folder in DISTRIBUTIONS} - in_use:
+        session.error(f"installed from their wheels, but not in use: {', '.join(sorted(unseen))}\n{listed}")
 
 
 @nox.session
@@ -197,8 +198,8 @@ def serve(session: nox.Session) -> None:
     """Start the host with its sandbox platform; what stands after `--` goes to `soulwatch serve`."""
     session.install(".[host]", *SANDBOX_AND_PLATFORMS)
     # Beside the checkout and not in .nox, so that data outlive the virtual environment.
-    session.env.setdefault("SOULWATCH_DATA_DIR", os.environ.get("SOULWATCH_DATA_DIR", str(HERE / ".soulwatch")))
-    command = [str(Path(session.bin) / "soulwatch"), "serve", "--demo", *session.posargs]
+    place = [] if "SOULWATCH_DATA_DIR" in os.environ else ["--data-dir", str(HERE / ".soulwatch")]
+    command = [str(Path(session.bin) / "soulwatch"), "serve", "--demo", *place, *session.posargs]
     if os.name == "nt":
         session.run(*command, interrupt_timeout=15)
         return

@@ -14,11 +14,14 @@ import httpx
 import pytest
 
 from soulwatch import Connection
+from soulwatch.host.clock import Clock
 from soulwatch.host.connecting import Callback
 from soulwatch.host.host import Host
 from soulwatch.host.settings import Settings, load_settings
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch_sandbox import Sandbox, answer_consent, running
+
+from .served import Serve, Served, serving
 
 BROWSER = "a-browser-of-the-tests"
 AT_ONCE = RefreshPolicy(floor=timedelta(0), confirm_after=timedelta(0))
@@ -102,4 +105,23 @@ def open_world(tmp_path: Path, database_url: str) -> OpenWorld:
 async def world(open_world: OpenWorld) -> AsyncIterator[World]:
     """A world with the sandbox's usual habits."""
     async with open_world() as made:
+        yield made
+
+
+@pytest.fixture
+def serve(world: World) -> Serve:
+    """Serves a host of this world over real HTTP, under the settings a test asks for."""
+
+    def serve_(
+        *, clock: Clock | None = None, policy: RefreshPolicy = AT_ONCE, **overrides: Any
+    ) -> AbstractAsyncContextManager[Served]:
+        return serving(world.sandbox, lambda port: world.settings(**{"port": port, **overrides}), policy, clock)
+
+    return serve_
+
+
+@pytest.fixture
+async def served(serve: Serve) -> AsyncIterator[Served]:
+    """A host of this world under its usual settings, served over real HTTP."""
+    async with serve() as made:
         yield made

@@ -33,19 +33,26 @@ CONNECTOR = """
         endpoints=(Endpoint("favourites", f"{HERE}/api/v1/favourites", items="", schedule="*/15 * * * *"),),
     )
     """
+RAISES = "raise RuntimeError('no such luck')"
+MISSPELT = """
+    from soulwatch import hookimpl
+
+    @hookimpl
+    def on_evnet(event): ...
+    """
 PYPROJECT = """
     [build-system]
     requires = ["hatchling"]
     build-backend = "hatchling.build"
 
     [project]
-    name = "soulwatch-mastodon"
+    name = "soulwatch-{distribution}"
     version = "0.1"
     requires-python = ">=3.11"
     dependencies = ["soulwatch"]
 
     [project.entry-points.soulwatch]
-    mastodon = "soulwatch_mastodon:mastodon"
+    {entry} = "soulwatch_{distribution}{attribute}"
     """
 
 CONNECT_AND_POLL = """
@@ -128,22 +135,48 @@ class Environment:
         installer = [self.uv] if self.uv else [self.python, "-m"]
         run(*installer, "pip", "install", *(["--python", self.python] if self.uv else []), *what)
 
-    def run(self, *command: object, expect: int = 0) -> str:
+    def build(self, kind: str, folder: Path, out: Path) -> Path:
+        """Build a wheel or an sdist as people do, with uv or with the build frontend, and give the file."""
+        if self.uv:
+            run(self.uv, "build", f"--{kind}", "--out-dir", out, folder)
+        else:
+            self.install("build")
+            self.run("python", "-m", "build", f"--{kind}", "--outdir", out, folder)
+        [made] = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
+        return made
+
+    def run(self, *command: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a command of the environment, away from the checkout."""
         return run(self.python.parent / str(command[0]), *command[1:], cwd=self.home, expect=expect)
 
+    def plugins(self) -> dict[str, str | None]:
+        """Give each installed plugin by name: None, or the reason why it is not in use."""
+        found = json.loads(self.run("soulwatch", "plugins", "--json").stdout)
+        return {one["name"]: None for one in found["plugins"]} | {
+            one["plugin"]: one["why"] for one in found["problems"]
+        }
 
-def run(*command: object, cwd: Path = ROOT, expect: int = 0) -> str:
+
+def run(*command: object, cwd: Path = ROOT, expect: int = 0) -> subprocess.CompletedProcess[str]:
     # Neither pytest's own environment nor an operator's settings should reach in.
     inherited = ("SOULWATCH_", "UV_PYTHON", "UV_PROJECT", "VIRTUAL_ENV", "PYTHONPATH")
     env = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
-    env |= {"SOULWATCH_DATA_DIR": str(cwd / "data"), "COLUMNS": "200"} if cwd != ROOT else {}
+    env |= {"SOULWATCH_DATA_DIR": str(cwd / "data")} if cwd != ROOT else {}
     done = subprocess.run(
         [str(word) for word in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False
     )
-    said = done.stdout + done.stderr
-    assert done.returncode == expect, f"{command} answered {done.returncode}:\n{said}"
-    return said
+    assert done.returncode == expect, f"{command} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+    return done
+
+
+def strangers_plugin(folder: Path, distribution: str, source: str, attribute: str = "", entry: str = "") -> Path:
+    """Write a plugin as somebody else would, in a folder of its own."""
+    folder /= f"soulwatch-{distribution}"
+    folder.mkdir()
+    described = PYPROJECT.format(distribution=distribution, attribute=attribute, entry=entry or distribution)
+    (folder / "pyproject.toml").write_text(dedent(described))
+    (folder / f"soulwatch_{distribution}.py").write_text(dedent(source))
+    return folder
 
 
 @pytest.fixture
@@ -152,28 +185,8 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def third_party(tmp_path):
-    """A plugin as a stranger would write it, in a folder of its own."""
-    folder = tmp_path / "soulwatch-mastodon"
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(dedent(PYPROJECT))
-    (folder / "soulwatch_mastodon.py").write_text(dedent(CONNECTOR))
-    return folder
-
-
-def test_a_plugin_installs_from_its_folder_together_with_the_core(environment):
-    environment.install(f"{ROOT}[host]", ROOT / "plugins/spotify")
-
-    assert "spotify" in environment.run("soulwatch", "plugins")
-
-
-def test_a_plugin_installs_from_a_wheel(environment, tmp_path):
-    wheel = build(environment, "wheel", ROOT / "plugins/spotify", tmp_path / "wheels")
-    assert wheel.name.endswith("-py3-none-any.whl")
-
-    environment.install(f"{ROOT}[host]", wheel)
-
-    assert "spotify" in environment.run("soulwatch", "plugins")
+def mastodon(tmp_path):
+    return strangers_plugin(tmp_path, "mastodon", CONNECTOR, ":mastodon")
 
 
 @pytest.fixture
@@ -187,47 +200,64 @@ def platform_url():
         serving.join()
 
 
-def test_a_strangers_plugin_installs_and_is_found_and_polled(environment, third_party, platform_url):
-    environment.install(f"{ROOT}[host]", third_party)
+def test_a_plugin_installs_from_its_folder_together_with_the_core(environment):
+    environment.install(f"{ROOT}[host]", ROOT / "plugins/spotify")
 
-    assert "mastodon" in environment.run("soulwatch", "plugins")
-    assert environment.run("python", "-c", dedent(CONNECT_AND_POLL), platform_url).endswith("favourites 2 None\n")
+    assert environment.plugins() == {"spotify": None}
 
 
-def test_a_strangers_plugin_can_be_written_and_tested_without_the_host(environment, third_party):
-    environment.install(ROOT, third_party)
+def test_a_plugin_installs_from_a_wheel(environment, tmp_path):
+    wheel = environment.build("wheel", ROOT / "plugins/spotify", tmp_path / "wheels")
+    assert wheel.name.endswith("-py3-none-any.whl")
+
+    environment.install(f"{ROOT}[host]", wheel)
+
+    assert environment.plugins() == {"spotify": None}
+
+
+def test_a_strangers_plugin_installs_and_is_found_and_polled(environment, mastodon, platform_url):
+    environment.install(f"{ROOT}[host]", mastodon)
+
+    assert environment.plugins() == {"mastodon": None}
+    said = environment.run("python", "-c", dedent(CONNECT_AND_POLL), platform_url).stdout
+    assert said == "favourites 2 None\n"
+
+
+def test_a_strangers_plugin_can_be_written_and_tested_without_the_host(environment, mastodon):
+    environment.install(ROOT, mastodon)
 
     ask = "from soulwatch_mastodon import mastodon; print(mastodon.platform().title, len(mastodon.endpoints))"
-    assert environment.run("python", "-c", ask) == "Mastodon 1\n"
+    assert environment.run("python", "-c", ask).stdout == "Mastodon 1\n"
+
+
+def test_plugins_that_fail_are_listed_with_the_reason_and_the_rest_goes_on(environment, tmp_path):
+    environment.install(
+        f"{ROOT}[host]",
+        ROOT / "plugins/spotify",
+        ROOT / "plugins/github",
+        strangers_plugin(tmp_path, "unlucky", RAISES),
+        strangers_plugin(tmp_path, "misspelt", MISSPELT),
+        strangers_plugin(tmp_path, "imposter", CONNECTOR, ":mastodon", entry="spotify"),
+    )
+
+    found = environment.plugins()
+
+    assert [name for name, why in found.items() if why is None] == ["github"]
+    assert "no such luck" in found["unlucky"]
+    assert "on_evnet" in found["misspelt"]
+    assert "soulwatch-imposter and soulwatch-spotify both claim this name" in found["spotify"]
 
 
 def test_the_core_without_its_host_says_how_to_get_it(environment):
     environment.install(ROOT)
 
-    assert 'pip install "soulwatch[host]"' in environment.run("soulwatch", "plugins", expect=1)
+    assert 'pip install "soulwatch[host]"' in environment.run("soulwatch", "plugins", expect=1).stderr
 
 
-def test_the_sdist_of_the_core_holds_what_is_needed_and_nothing_else(tmp_path, environment):
-    sdist = build(environment, "sdist", ROOT, tmp_path / "sdist")
+def test_the_sdist_of_the_core_holds_what_is_needed_and_nothing_else(environment, tmp_path):
+    sdist = environment.build("sdist", ROOT, tmp_path / "sdist")
     shutil.unpack_archive(sdist, tmp_path / "unpacked")
     [top] = (tmp_path / "unpacked").iterdir()
 
-    assert {path.name for path in top.iterdir()} <= {
-        ".gitignore",
-        "PKG-INFO",
-        "LICENSE",
-        "README.md",
-        "core",
-        "pyproject.toml",
-    }
-
-
-def build(environment: Environment, kind: str, folder: Path, out: Path) -> Path:
-    """Build a wheel or an sdist as people do, with uv or with the build frontend, and give the file."""
-    if environment.uv:
-        run(environment.uv, "build", f"--{kind}", "--out-dir", out, folder)
-    else:
-        environment.install("build")
-        environment.run("python", "-m", "build", f"--{kind}", "--outdir", out, folder)
-    [made] = out.glob("*.whl" if kind == "wheel" else "*.tar.gz")
-    return made
+    wanted = {"LICENSE", "README.md", "core", "pyproject.toml"}
+    assert {path.name for path in top.iterdir()} - {".gitignore", "PKG-INFO"} == wanted

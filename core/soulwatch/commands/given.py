@@ -51,19 +51,27 @@ class Given:
         """How another command is called for the same installation."""
         options = [("--data-dir", self.data_dir), ("--config", self.config)]
         words = [word for option, value in options if value is not None for word in (option, str(value))]
-        return shlex.join(["soulwatch", name, *(["--demo"] if self.is_demo else []), *words])
+        # What another command has no option for, it takes from the environment.
+        variables = [f"SOULWATCH_{setting.upper()}={shlex.quote(str(value))}" for setting, value in self.more.items()]
+        return " ".join([*variables, shlex.join(["soulwatch", name, *(["--demo"] if self.is_demo else []), *words])])
 
 
 def which_installation(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--data-dir`, `--config` and `--demo`; the command is handed a `Given` in their place."""
+    return _which(command, "Use the demonstration's data (see `soulwatch serve --demo`).")
 
-    @click.option("--demo", "is_demo", is_flag=True, help="Use the demonstration's data (see `serve --demo`).")
-    @click.option(
-        "--config", metavar="FILE", type=click.Path(path_type=Path), help="Settings file instead of ./soulwatch.toml."
-    )
-    @click.option(
-        "--data-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the database and the key file."
-    )
+
+def which_to_start(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for the command that starts a host."""
+    return _which(command, "Start with the sandbox, an invented platform, and a data folder of its own.")
+
+
+def _which(command: Callable[..., Any], demo: str) -> Callable[..., Any]:
+    path = click.Path(path_type=Path)
+
+    @click.option("--demo", "is_demo", is_flag=True, help=demo)
+    @click.option("--config", metavar="FILE", type=path, help="Settings file instead of ./soulwatch.toml.")
+    @click.option("--data-dir", metavar="DIR", type=path, help="Folder of the database and the key file.")
     @wraps(command)
     def with_given(*, data_dir: Path | None, config: Path | None, is_demo: bool, **rest: Any) -> Any:
         return command(Given(data_dir, config, is_demo), **rest)

@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from soulwatch.errors import SoulwatchError
 
 BACKLOG = 2048
+DEFAULT_PORT = 3001
+HIGHEST_PORT = 65535
 
 
 @contextmanager
@@ -50,12 +52,13 @@ def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.sock
 
 def _why_not(refused: OSError, host: str, port: int) -> str:
     if refused.errno == errno.EADDRINUSE:
+        other = port + 1 if port < HIGHEST_PORT else DEFAULT_PORT
         return (
             f"Port {port} on {host} is in use, perhaps by a soulwatch that is running already. Stop that program, or "
-            f"take another port: soulwatch serve --port {port + 1 if port < (1 << 16) - 1 else 3001}"
+            f"take another port: --port {other} (or SOULWATCH_PORT={other})."
         )
     if refused.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} may not be opened by this user. Take one from 1024 on: soulwatch serve --port 3001"
+        return f"Port {port} may not be opened by this user. Take one from 1024 on, such as --port {DEFAULT_PORT}."
     return (
         f"{host} cannot be listened on ({refused.strerror}). Set SOULWATCH_HOST (or --host) to an address of this "
         "machine, such as 127.0.0.1, or 0.0.0.0 for all."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 
 from soulwatch import __version__
 from soulwatch.commands.access import sign_in_address
-from soulwatch.commands.given import Given, make_data_dir, open_host, secrets_of, which_installation
+from soulwatch.commands.given import Given, make_data_dir, open_host, secrets_of, which_to_start
 from soulwatch.commands.telling import shown
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Examples:
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="PORT", help="Port to listen on; 0 is any free one (3001)."
 )
-@which_installation
+@which_to_start
 def serve(given: Given, *, host: str | None, port: int | None) -> None:
     """Start the host: refresh tokens, poll platforms, serve the page and the API.
 
@@ -54,7 +55,9 @@ async def _serve(given: Given) -> None:
     async with AsyncExitStack() as stack:
         # Before anything else begins: a port in use is the commonest mistake, and nothing has happened then.
         sockets = stack.enter_context(listen(settings.host, settings.port))
-        overrides = {**given.overrides, "port": port_of(sockets)}
+        if settings.port == 0:
+            given = replace(given, more={**given.more, "port": port_of(sockets)})
+        overrides = given.overrides
         if given.is_demo:
             overrides |= await _begin_demo(stack, given)
         settings = load_settings(overrides=overrides)

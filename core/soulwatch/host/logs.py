@@ -13,7 +13,17 @@ import structlog
 
 from soulwatch.host.redaction import GONE, is_secret, redactor, visible
 
-QUIET = ("httpx", "httpcore", "aiosqlite", "asyncio", "websockets", "python_multipart", "schedule", "uvicorn.error")
+QUIET = (
+    "aiosqlite",
+    "alembic",
+    "asyncio",
+    "httpcore",
+    "httpx",
+    "python_multipart",
+    "schedule",
+    "uvicorn.error",
+    "websockets",
+)
 """Loggers of others that write addresses, headers, frames or statements below WARNING."""
 
 Fields = structlog.typing.EventDict

@@ -11,11 +11,11 @@ GONE = "[redacted]"
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _UNSEEN_IN_LINES = re.compile(_UNSEEN.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 
-_SECRET_WORDS = (
+_WORDS = (
     r"access[_-]?token|refresh[_-]?token|id[_-]?token|client[_-]?secret|code[_-]?verifier|api[_-]?key|cron[_-]?secret"
     r"|encryption[_-]?key|authorization|set-cookie|cookie|passwd|password|secret|ticket|session|csrf|x-csrf-token|token"
 )
-_SECRET_NAME = re.compile(rf"(?i)(?:[\w-]*[_-])?(?:{_SECRET_WORDS})s?")
+_SECRET_NAME = re.compile(rf"(?i)(?:[\w-]*[_-])?(?:{_WORDS})s?")
 
 _ADDRESS = r"(?i)\b([a-z][a-z0-9+.-]*://"
 _IS = r"(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?"
@@ -27,7 +27,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"((?<![\w.:/])/[\w./~%:@-]*)[?#][^\s\"'<>]*=[^\s\"'<>]*"), rf"\1?{GONE}"),
     (re.compile(r"(?i)\b((?:bearer|basic)\s+)(?=\S*[\d=._~+/-])[\w.~+/=-]{6,}"), rf"\1{GONE}"),
     (
-        re.compile(rf"(?i)(\b(?:{_SECRET_WORDS}){_IS}(?>(?:bearer\s+|basic\s+|token\s+)?)){_NOT_YET}[^\s\"'&,;)}}\]]+"),
+        re.compile(rf"(?i)(\b(?:{_WORDS}){_IS}(?>(?:bearer\s+|basic\s+|token\s+)?)){_NOT_YET}[^\s\"'&,;)}}\]]+"),
         rf"\1{GONE}",
     ),
     # A code or state is a secret where it is OAuth's, and worth reading where it is a number or a name.

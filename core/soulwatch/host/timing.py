@@ -37,8 +37,15 @@ class RefreshPolicy:
         if expires_at is None:
             return None
         life = expires_at - issued_at
+        floor = self.floor_for(issued_at, expires_at)
         spread = min(LONGEST_SPREAD, life / 10) * phase_of("refresh", connection_id)
-        return max(expires_at - min(self.margin, life / 2) - spread, issued_at + min(self.floor, life))
+        return max(expires_at - min(self.margin, life / 2) - spread, issued_at + floor)
+
+    def floor_for(self, issued_at: datetime | None, expires_at: datetime | None) -> timedelta:
+        """The shortest time between two requests for this token: never so long that it would end in between."""
+        if issued_at is None or expires_at is None:
+            return self.floor
+        return min(self.floor, max(expires_at - issued_at, timedelta(0)) / 2)
 
     def next_try(
         self,

@@ -119,8 +119,8 @@ class Tokens:
         if row.last_attempt_at is None:
             return None
         # A clock that was set back must not make a short wait a long one.
-        floor: datetime = min(row.last_attempt_at, self._clock.now()) + self._policy.floor
-        return floor
+        last: datetime = min(row.last_attempt_at, self._clock.now())
+        return last + self._policy.floor_for(row.token_issued_at, row.token_expires_at)
 
     async def _wait_for_other(self, row: Row[Any], patience: float) -> None:
         if self._clock.monotonic() >= patience:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from soulwatch.host.settings_addresses import LOOPBACK
 from soulwatch.host.store import events, items, polls
 from soulwatch.host.web.rendering import render, static, url_of
 from soulwatch.host.web.shapes import connection_shape, event_shape, item_shape
@@ -29,6 +31,8 @@ LATEST_EVENTS = 50
 async def home(request: Request) -> Response:
     """GET /: what one user has connected, what came of it, and what can be connected."""
     host, who = host_of(request), await operator(request)
+    if elsewhere := _other_name(request, "/"):
+        return elsewhere
     if who is None:
         return RedirectResponse(url_of(request)("/sign-in"), 303)
     user = request.query_params.get("user") or PAGE_USER
@@ -51,6 +55,8 @@ async def home(request: Request) -> Response:
 
 async def sign_in_page(request: Request) -> Response:
     """GET /sign-in: where a one-time code is entered."""
+    if elsewhere := _other_name(request, "/sign-in"):
+        return elsewhere
     if await operator(request) is not None:
         return RedirectResponse(url_of(request)("/"), 303)
     return sign_in_form(request)
@@ -68,6 +74,15 @@ def error_page(request: Request, status: int, title: str, detail: str) -> Respon
     answer = render(request, "error.html", status, title=title, detail=detail, is_at_home=is_at_home)
     answer.headers["Referrer-Policy"] = "no-referrer"
     return answer
+
+
+def _other_name(request: Request, path: str) -> Response | None:
+    """From `localhost` to `127.0.0.1` or back: a cookie belongs to one name, and platforms send people to that one."""
+    base_url = host_of(request).settings.base_url
+    here, base = request.url, urlsplit(base_url)
+    if here.hostname == base.hostname or here.port != base.port or not {here.hostname, base.hostname} <= {*LOOPBACK}:
+        return None
+    return RedirectResponse(f"{base_url}{path}?{here.query}".removesuffix("?"), 307)
 
 
 async def _look(host: Host, user: str) -> dict[str, Any]:

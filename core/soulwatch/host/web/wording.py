@@ -55,12 +55,8 @@ WAITING: Mapping[str, State] = {
         "help", "Operator needed", "This is not the user's to mend. Check the settings with: soulwatch doctor"
     ),
 }
-ENDED: Mapping[str, str] = {
-    "invalid_grant": "{title} no longer honours this connection. Its user has to connect again; then all goes on.",
-    "ambiguous_rotation": (
-        "A new token got lost between {title} and this host. Its user has to connect again; then all goes on."
-    ),
-}
+ENDED = "{title} no longer honours this connection. Its user has to connect again; then all goes on."
+LOST = "A new token got lost between {title} and this host. Its user has to connect again; then all goes on."
 
 
 def state_of(connection: Mapping[str, Any]) -> State:
@@ -69,11 +65,13 @@ def state_of(connection: Mapping[str, Any]) -> State:
     if connection["status"] == "disconnected":
         return DISCONNECTED
     if connection["status"] == "needs_reauth":
-        return State("help", "Connect again", ENDED.get(reason, ENDED["invalid_grant"]).format(title=title), True)
+        # The message, where there is one, knows more: what the plugin says about connecting again.
+        meaning = LOST if reason == "ambiguous_rotation" else connection["message"] or ENDED
+        return State("help", "Connect again", meaning.replace("{title}", title), True)
     if not reason:
         return CONNECTED
     found = WAITING.get(reason) or State("waiting", reason.replace("_", " ").capitalize())
-    return State(found.tone, found.word, found.meaning.format(title=title), found.is_mended_by_connecting)
+    return State(found.tone, found.word, found.meaning.replace("{title}", title), found.is_mended_by_connecting)
 
 
 def line_of(event: Mapping[str, Any]) -> Line:
