@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.postgres import Postgres, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -18,17 +17,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Any]:
+def postgres() -> Iterator[Postgres]:
     """A real server, started when the first test asks for it."""
-    spec = importlib.util.spec_from_file_location("soulwatch_tests_postgres", Path(__file__).with_name("postgres.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    with module.running_postgres() as server:
+    with running_postgres() as server:
         yield server
 
 

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TextIO
 
 from soulwatch import __version__
-from soulwatch.errors import SettingsError, SoulwatchError
 
 EXTRAS = {"asyncpg": "postgres"}
 """Modules that another extra brings than `host`."""
-FAILED, WRONGLY_ASKED = 1, 2
+NOT_DONE, WRONGLY_ASKED = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Carry out one command and end the process: 0 done, 1 not done, 2 wrongly asked or wrongly set up."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given == ["--version"]:
-        _say(f"soulwatch {__version__}", sys.stdout)
-        sys.exit(0)
+        print(f"soulwatch {__version__}")  # noqa: T201
+        sys.exit()
+    from soulwatch.errors import SettingsError, SoulwatchError  # noqa: PLC0415
+
     try:
         from soulwatch.commands.root import root  # noqa: PLC0415  - click may be missing
 
@@ -31,15 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         module = (missing.name or "").partition(".")[0]
         if module in ("", "soulwatch"):
             raise
-        extra = EXTRAS.get(module, "host")
-        _say(f'This needs more than the bare soulwatch ({module} is missing): pip install "soulwatch[{extra}]"')
-        sys.exit(FAILED)
+        _complain(f'This needs more than bare soulwatch: pip install "soulwatch[{EXTRAS.get(module, "host")}]"', module)
+        sys.exit(NOT_DONE)
     except (SoulwatchError, ExceptionGroup) as raised:
-        ours = [error for error in _leaves(raised) if isinstance(error, SoulwatchError)]
-        if not ours:
+        ours = next((error for error in _leaves(raised) if isinstance(error, SoulwatchError)), None)
+        if ours is None:
             raise
-        _say(f"Error: {ours[0]}")
-        sys.exit(WRONGLY_ASKED if isinstance(ours[0], SettingsError) else FAILED)
+        _complain(f"Error: {ours}")
+        sys.exit(WRONGLY_ASKED if isinstance(ours, SettingsError) else NOT_DONE)
 
 
 def _leaves(raised: BaseException) -> Iterator[BaseException]:
@@ -51,5 +50,5 @@ def _leaves(raised: BaseException) -> Iterator[BaseException]:
         yield raised
 
 
-def _say(text: str, stream: TextIO | None = None) -> None:
-    print(text, file=stream or sys.stderr)
+def _complain(text: str, module: str = "") -> None:
+    print(f"{text}  (there is no module {module!r})" if module else text, file=sys.stderr)  # noqa: T201

@@ -9,33 +9,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.world import World, open_world
 
-FLOWS = Path(__file__).parent.parent / "flows" / "conftest.py"
-
-
-def _world() -> Any:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("soulwatch_tests_world", FLOWS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_module = _world()
-open_world = _module.open_world
+__all__ = ["open_world"]
 
 
 class Served:
     """One process of `soulwatch serve`, and what it printed."""
 
-    def __init__(self, world: Any, **more: str) -> None:
+    def __init__(self, world: World, **more: str) -> None:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONUNBUFFERED": "1",
@@ -73,7 +57,7 @@ def serve() -> Iterator[Callable[..., Served]]:
     """Starts processes, and ends those a test left running."""
     started: list[Served] = []
 
-    def start(world: Any, **more: str) -> Served:
+    def start(world: World, **more: str) -> Served:
         started.append(Served(world, **more))
         return started[-1]
 

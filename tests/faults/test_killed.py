@@ -9,7 +9,7 @@ RECORDS = 3000
 
 async def until(true: Callable[[], Awaitable[bool]], seconds: float = 40) -> None:
     with anyio.fail_after(seconds):
-        while not await true():
+        while not await true():  # noqa: ASYNC110  - another process does it
             await anyio.sleep(0.05)
 
 

@@ -1,0 +1,1 @@
+"""What several kinds of tests share: a PostgreSQL, a sandbox world, real processes."""
