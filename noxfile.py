@@ -24,7 +24,7 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "googl
 NO_CHROMIUM = """no Chromium found for the browser tests.
   Debian, Ubuntu:  apt-get install chromium
   elsewhere:       install Chromium or Chrome and set CHROMIUM=/path/to/its/binary
-  without it:      nox -s lint types tests plugins docs build"""
+  without it:      nox -s lint types tests plugins docs wheels"""
 
 if sys.version_info < (3, 11):  # noqa: UP036  - nox may run on an older one
     sys.exit(f"soulwatch needs Python 3.11 or newer; {sys.executable} is {RUNNING}")
@@ -90,7 +90,7 @@ def group(*names: str) -> tuple[str, ...]:
 def install_all(session: nox.Session, *groups: str) -> None:
     """Install the host, every plugin and the named groups in one command, so the index is never asked for ours."""
     ours = [argument for folder in DISTRIBUTIONS for argument in ("-e", f"./{folder}")]
-    session.install("-e", ".[host]", *ours, *group(*groups))
+    session.install("-e", ".[postgres]", *ours, *group(*groups))
     if session.venv_backend == "uv":
         session.env["UV"] = nox.virtualenv.UV  # the packaging tests make scratch environments faster with it
 
@@ -147,7 +147,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Wheel and sdist of each distribution, checked; then `wheels` installs them."""
+    """Wheel and sdist of each distribution, checked."""
     session.install(*group("build"))
     dist = HERE / "dist"
     shutil.rmtree(dist, ignore_errors=True)
@@ -157,15 +157,12 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, sorted(dist.glob("*-*"))))
     if odd := [wheel.name for wheel in dist.glob("*.whl") if not wheel.name.endswith("-py3-none-any.whl")]:
         session.error(f"not for every Python 3, is requires-python set? {odd}")
-    session.notify("wheels")
 
 
-@nox.session(default=False)
+@nox.session(requires=["build"])
 def wheels(session: nox.Session) -> None:
     """Install from the wheels that `build` made, with no source tree in sight, and ask for the plugins."""
     built = sorted(HERE.glob("dist/*.whl"))
-    if len(built) != 1 + len(DISTRIBUTIONS):
-        session.error("run `nox -s build`, which makes the wheels first")
     session.install(*(f"{wheel}[host]" if wheel.name.startswith("soulwatch-") else str(wheel) for wheel in built))
     elsewhere = session.create_tmp()
     with session.chdir(elsewhere):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any
 
 try:
@@ -16,23 +17,42 @@ except ImportError:  # a connector's own environment: the kit alone
 
 
 def decode(body: bytes) -> Any:
-    """The value of a JSON text. Raises ValueError."""
-    if msgspec is None:
-        return json.loads(body, parse_constant=_refuse)
+    """The value of a JSON text. Raises ValueError.
+
+    Half a character, which is what remains where a writer cut a text within an emoji, becomes a question mark.
+    """
     try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError as broken:
+        if msgspec is None:
+            return _loads(_mended(body))
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(_mended(body))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as broken:
         raise ValueError(str(broken)) from None
+
+
+def text(body: bytes, value: Any) -> bytes:
+    """The JSON text of `value`, which `decode(body)` gave: as it came, or mended where it had to be."""
+    try:
+        return body if msgspec is not None and msgspec.json.decode(body, type=msgspec.Raw) else _dumped(value)
+    except msgspec.DecodeError:
+        return _dumped(value)
 
 
 def texts(body: bytes, path: str, values: list[Any]) -> list[bytes]:
     """The JSON text of each of `values`, which `decode(body)` gave for the list at `path`."""
     if msgspec is None:
-        return [json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() for value in values]
+        return [_dumped(value) for value in values]
     rest: Any = body
-    for name in filter(None, path.split(".")):
-        rest = msgspec.json.decode(rest, type=dict[str, msgspec.Raw])[name]
-    return [bytes(raw) for raw in msgspec.json.decode(rest, type=list[msgspec.Raw])]
+    try:
+        for name in filter(None, path.split(".")):
+            rest = msgspec.json.decode(rest, type=dict[str, msgspec.Raw])[name]
+        return [bytes(raw) for raw in msgspec.json.decode(rest, type=list[msgspec.Raw])]
+    except msgspec.DecodeError:
+        return [_dumped(value) for value in values]
 
 
 def digest(value: Any, leaving_out: tuple[str, ...] = ()) -> bytes:
@@ -43,10 +63,10 @@ def digest(value: Any, leaving_out: tuple[str, ...] = ()) -> bytes:
     if leaving_out and isinstance(value, dict):
         value = {name: part for name, part in value.items() if name not in leaving_out}
     if msgspec is None:
-        text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        written = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
     else:
-        text = msgspec.json.encode(value, order="sorted")
-    return hashlib.blake2b(text, digest_size=16).digest()
+        written = msgspec.json.encode(value, order="sorted")
+    return hashlib.blake2b(written, digest_size=16).digest()
 
 
 def dig(value: Any, path: str) -> Any:
@@ -58,6 +78,24 @@ def dig(value: Any, path: str) -> Any:
     return value
 
 
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _mended(body: bytes) -> bytes:
+    """The same JSON without what a strict reader refuses: a byte order mark, halves of characters."""
+    return _dumped(_loads(body))
+
+
+def _loads(body: bytes) -> Any:
+    return json.loads(body.decode("utf-8-sig"), parse_constant=_refuse, parse_float=_finite)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
+
+
 def _refuse(constant: str) -> Any:
-    message = f"{constant} is not JSON"
+    message = f"{constant} is no number"
     raise ValueError(message)

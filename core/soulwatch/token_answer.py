@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +21,9 @@ TRANSIENT_CODES = frozenset({"temporarily_unavailable", "server_error", "slow_do
 CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client"})
 TRANSIENT_STATUSES = frozenset({408, 425})
 OK_STATUSES = range(200, 300)
+REDIRECTS = range(300, 400)
 SERVER_ERRORS = range(500, 600)
+CODE = re.compile("[!-~]{1,100}")
 
 
 class Verdict(StrEnum):
@@ -58,23 +61,27 @@ def classify(
     fields = _fields(body)
     code = _text(fields, "error")
     if code:
-        return _by_code(status, (aliases or {}).get(code, code), code, _text(fields, "error_description"))
+        # What is told and stored is a code; anything else in its place may be prose, or hold a secret.
+        said = code if CODE.fullmatch(code) else "unreadable_code"
+        return _by_code(status, (aliases or {}).get(code, code), said, _text(fields, "error_description"))
     if status in OK_STATUSES:
-        if not _text(fields, "access_token") or (must_rotate and not _text(fields, "refresh_token")):
+        is_whole = _text(fields, "access_token") and (_text(fields, "refresh_token") or not must_rotate)
+        if not is_whole or fields.get("error"):
             return TokenAnswer(Verdict.MALFORMED, ambiguous=True)
         return TokenAnswer(Verdict.OK, fields=fields)
     return _by_status(status)
 
 
 def _by_code(status: int, code: str, said: str, description: str) -> TokenAnswer:
-    if code == "invalid_grant":
-        return TokenAnswer(Verdict.GRANT, said, description)
     if code in CLIENT_CODES:
         return TokenAnswer(Verdict.CLIENT, said, description)
     if status == 429:  # noqa: PLR2004
         return TokenAnswer(Verdict.LIMITED, said, description)
     if code in TRANSIENT_CODES or status in TRANSIENT_STATUSES or status in SERVER_ERRORS:
         return TokenAnswer(Verdict.TRANSIENT, said, description, ambiguous=status in SERVER_ERRORS)
+    # Only who is well and has read the request can say that a grant is dead; so it stands below the rest.
+    if code == "invalid_grant" and status not in REDIRECTS:
+        return TokenAnswer(Verdict.GRANT, said, description)
     return TokenAnswer(Verdict.CONFIG, said, description)
 
 
@@ -102,7 +109,7 @@ def lifetime_s(value: Any, default: float) -> float:
 def _fields(body: bytes) -> dict[str, Any]:
     """The members of a JSON object or of a form-encoded body; empty where it is neither."""
     try:
-        text = body.decode("utf-8")
+        text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
         return {}
     try:

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from soulwatch import Connection
+from soulwatch.host.clock import Clock
 from soulwatch.host.connecting import Callback
 from soulwatch.host.host import Host
 from soulwatch.host.settings import Settings, load_settings
@@ -55,9 +56,11 @@ class World:
         return load_settings(overrides=given, env={}, cwd=self.folder)
 
     @asynccontextmanager
-    async def host(self, policy: RefreshPolicy = AT_ONCE, **overrides: Any) -> AsyncIterator[Host]:
+    async def host(
+        self, policy: RefreshPolicy = AT_ONCE, clock: Clock | None = None, **overrides: Any
+    ) -> AsyncIterator[Host]:
         """A host that is open for a while; its background work is not running."""
-        host = await Host.open(self.settings(**overrides), policy=policy)
+        host = await Host.open(self.settings(**overrides), policy=policy, clock=clock)
         try:
             yield host
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -46,8 +47,20 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
 
 
 def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
-    has_both = address == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((address, port), family=family, backlog=BACKLOG, dualstack_ipv6=has_both)
+    # Its protocol is named, since asyncio sends small answers at once (TCP_NODELAY) only where it is.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            is_alone = address != "::" or not socket.has_dualstack_ipv6()
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, is_alone)
+        made.bind((address, port))
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _why_not(refused: OSError, host: str, port: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
 
 from soulwatch.errors import NotFound, SoulwatchError
 from soulwatch.host import news
@@ -48,6 +49,13 @@ class Accounts:
 
     async def store(self, user: str, platform: Platform, account: Account, token: Token) -> Connection:
         """Keep a connection just made, or made again; its endpoints are due now."""
+        try:
+            return await self._store(user, platform, account, token)
+        except IntegrityError:
+            # The same account was connected in another window at the same moment: now it is there.
+            return await self._store(user, platform, account, token)
+
+    async def _store(self, user: str, platform: Platform, account: Account, token: Token) -> Connection:
         now = self._clock.now()
         async with self._database.reading() as transaction:
             known = await connections.find(transaction, user=user, platform=platform.name, account_id=account.id)
@@ -62,6 +70,7 @@ class Accounts:
             "account_name": account.name,
             "token_issued_at": now,
             "next_refresh_at": self._next_refresh(connection_id, token),
+            "foretold_days": None,
             "status": "connected",
             "reason": None,
             "error_message": None,

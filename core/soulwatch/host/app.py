@@ -49,7 +49,6 @@ def create_app(settings: Settings | None = None, *, host: Host | None = None, wo
         exception_handlers={
             HTTPException: problems.on_http,
             SoulwatchError: problems.on_ours,
-            Exception: problems.on_unforeseen,
         },
     )
 
@@ -57,8 +56,7 @@ def create_app(settings: Settings | None = None, *, host: Host | None = None, wo
 def _routes() -> list[Route | Mount | WebSocketRoute]:
     return [
         Route("/", page.home),
-        Route("/sign-in", page.sign_in_page, methods=["GET"]),
-        Route("/sign-in", sign_in.sign_in, methods=["POST"]),
+        Route("/sign-in", sign_in.sign_in, methods=["GET", "POST"]),
         Route("/sign-out", sign_in.sign_out, methods=["POST"]),
         Route("/connect/{platform}", connect.start),
         Route("/connect/{platform}/callback", connect.callback),

@@ -19,7 +19,7 @@ import httpx
 from sqlalchemy import Row
 
 from soulwatch.api import Api
-from soulwatch.errors import NotFound, SoulwatchError, Unavailable
+from soulwatch.errors import Misconfigured, NotFound, SoulwatchError, Unavailable
 from soulwatch.host.accounts import Accounts
 from soulwatch.host.clock import Clock
 from soulwatch.host.platforms import Platforms
@@ -27,7 +27,7 @@ from soulwatch.host.store import flows
 from soulwatch.host.store.database import Database
 from soulwatch.host.vault import Place, Vault
 from soulwatch.platform import Platform
-from soulwatch.values import Account, Connection, Token
+from soulwatch.values import Account, Client, Connection, Token
 
 logger = logging.getLogger("soulwatch.connect")
 
@@ -89,7 +89,7 @@ class Connecting:
 
     async def link(self, user: str, platform: str, return_to: str | None, started_by: str) -> tuple[str, str]:
         """Begin a flow for an application: its id, and the secret of a link that works once."""
-        self._platforms.client(self._platforms.facts(platform))
+        self._wanted(platform)
         flow_id, secret = self.secret(), self.secret()
         async with self._database.writing() as transaction:
             await flows.add(
@@ -117,8 +117,7 @@ class Connecting:
     async def _depart(
         self, flow_id: str, user: str, platform: str, browser: str, *, started_by: str, is_new: bool = False
     ) -> str:
-        facts = self._platforms.facts(platform)
-        client = self._platforms.client(facts)
+        facts, client = self._wanted(platform)
         state, verifier = self.secret(), self.secret()
         place = _place(flow_id, user, platform, "verifier")
         key = self._vault.new_data_key(place)
@@ -137,6 +136,12 @@ class Connecting:
                 await flows.change(transaction, flow_id, **values)
         url = facts.oauth.authorization_url(client, self.redirect_uri(platform), state, verifier)
         return self._platforms.addresses(platform).locate(url)
+
+    def _wanted(self, platform: str) -> tuple[Platform, Client]:
+        facts = self._platforms.facts(platform)
+        if not self._platforms.is_enabled(platform):
+            raise Misconfigured(f"{facts.title} is switched off here (setting platforms.{platform}.enabled).")
+        return facts, self._platforms.client(facts)
 
     async def finish(self, callback: Callback) -> Finished:
         """Take a flow to its end. Raises FlowRefused or PlatformError; no request leaves before all is checked."""

@@ -20,6 +20,7 @@ from soulwatch.host.broadcaster import Broadcaster
 from soulwatch.host.budget import Budget
 from soulwatch.host.clock import Clock, SystemClock
 from soulwatch.host.connecting import Connecting
+from soulwatch.host.forecast import Forecast
 from soulwatch.host.keyring_check import open_ring, remember
 from soulwatch.host.news import RESERVED
 from soulwatch.host.overview import Overview
@@ -47,6 +48,7 @@ MOST_POLLS = 50
 RECOVER_EVERY_S = 15
 LOOK_AROUND_EVERY_S = 2
 PRUNE_EVERY_S = 60
+LOOK_AHEAD_EVERY_S = 3600
 EVENTS_ARE_KEPT = timedelta(days=7)
 ATTEMPTS_ARE_KEPT = timedelta(days=30)
 
@@ -82,6 +84,7 @@ class Host:
         )
         self.accounts = Accounts(database, safe, self.platforms, self.plan, clock, policy, self.announce)
         self.connecting = Connecting(database, vault, self.platforms, self.accounts, clock, settings.base_url)
+        self.forecast = Forecast(database, self.platforms, clock, self.announce)
         self.access = Access(database, clock)
         self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
         self._ticker = self._tick(Ticker(clock, tz=settings.zone))
@@ -150,6 +153,7 @@ class Host:
         ticker.every(RECOVER_EVERY_S, self._recover, "recovery")
         ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
         ticker.every(PRUNE_EVERY_S, self._prune, "pruning")
+        ticker.every(LOOK_AHEAD_EVERY_S, self._look_ahead, "forecast", at_once=True)
         return ticker
 
     async def _sweep(self) -> None:
@@ -158,6 +162,9 @@ class Host:
 
     async def _recover(self) -> None:
         await self.tokens.recover()
+
+    async def _look_ahead(self) -> None:
+        await self.forecast.look_ahead()
 
     async def _prune(self) -> None:
         await self.access.prune()

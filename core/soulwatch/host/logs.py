@@ -27,7 +27,8 @@ QUIET = (
 """Loggers of others that write addresses, headers, frames or statements below WARNING."""
 
 Fields = structlog.typing.EventDict
-_WRITTEN_OTHERWISE = ("color_message", "_record", "_from_structlog")
+_WRITTEN_OTHERWISE = ("message", "asctime", "color_message", "_record", "_from_structlog")
+"""Not the caller's fields: other handlers' formatters leave some of them on the record."""
 
 
 class LogHandler(logging.StreamHandler[TextIO]):
@@ -83,12 +84,12 @@ class _Cleaned:
         self._redact = redact
 
     def __call__(self, _logger: Any, _method: str, fields: Fields) -> Fields:
-        return {name: self._field(name, value) for name, value in fields.items()}
+        return {self._text(name): self._field(name, value) for name, value in fields.items()}
 
     def _field(self, name: str, value: Any) -> Any:
         if name in ("exception", "stack"):
             # Lines of a traceback stay lines, but none begins where a new message would.
-            return "\n".join(f"    {line}" for line in self._text(str(value), keep_lines=True).split("\n"))
+            return "\n".join(f"    {self._text(line)}" for line in str(value).split("\n"))
         return self._value(name, value)
 
     def _value(self, name: str, value: Any) -> Any:
@@ -102,8 +103,8 @@ class _Cleaned:
             return [self._value("", each) for each in value]
         return self._text(value.isoformat() if isinstance(value, datetime) else str(value))
 
-    def _text(self, text: str, *, keep_lines: bool = False) -> str:
-        return visible(self._redact(text), keep_lines=keep_lines)
+    def _text(self, text: str) -> str:
+        return visible(self._redact(text))
 
 
 def _for_people(*, has_colours: bool) -> structlog.typing.Processor:

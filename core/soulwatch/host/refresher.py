@@ -96,6 +96,7 @@ class Refresher:
                 journal_id = await attempts.intend(
                     transaction,
                     connection_id=connection_id,
+                    platform=row.platform,
                     fence=row.fence,
                     generation=row.generation,
                     fingerprint=row.token_fingerprint,
@@ -155,6 +156,8 @@ class Refresher:
             platform=row.platform,
             generation=row.generation + 1,
         )
+        if columns["grant_expires_at"] != row.grant_expires_at:
+            columns["foretold_days"] = None
         told = [news.token_refresh(row, self._platforms.title(row.platform), fresh)]
         if row.reason is not None:
             told.append(news.status(row, {"reason": None, "error_message": "Well again"}))

@@ -49,7 +49,8 @@ class TokenSafe:
             "refresh_token": sealed("refresh_token", token.refresh),
             "token_fingerprint": self._vault.fingerprint(token.refresh or token.access),
             "token_expires_at": token.expires_at,
-            "grant_expires_at": token.grant_expires_at,
+            # Without a refresh token the grant ends with the access token.
+            "grant_expires_at": token.grant_expires_at or (None if token.refresh else token.expires_at),
             "scopes": " ".join(token.scopes),
             "generation": generation,
         }

@@ -19,6 +19,7 @@ async def intend(
     connection: AsyncConnection,
     *,
     connection_id: str,
+    platform: str,
     fence: int,
     generation: int,
     fingerprint: bytes | None,
@@ -29,6 +30,7 @@ async def intend(
         attempts.insert()
         .values(
             connection_id=connection_id,
+            platform=platform,
             fence=fence,
             generation=generation,
             token_fingerprint=fingerprint,

@@ -127,6 +127,26 @@ async def next_due(connection: AsyncConnection) -> datetime | None:
     return found
 
 
+async def ending(connection: AsyncConnection, until: datetime, after: str, limit: int) -> Sequence[Row[Any]]:
+    """Connections whose grant ends by `until`, in the order of their ids from `after` on."""
+    query = (
+        select(connections)
+        .where(connections.c.status == "connected", connections.c.grant_expires_at <= until, connections.c.id > after)
+        .order_by(connections.c.id)
+        .limit(limit)
+    )
+    return (await connection.execute(query)).all()
+
+
+async def foretell(connection: AsyncConnection, connection_id: str, before: int | None, days: int) -> bool:
+    """Note that a user was told `days` before the end; False where another host was quicker."""
+    is_as_seen = connections.c.foretold_days.is_(None) if before is None else connections.c.foretold_days == before
+    done = await connection.execute(
+        update(connections).where(connections.c.id == connection_id, is_as_seen).values(foretold_days=days)
+    )
+    return done.rowcount == 1
+
+
 async def disconnect(connection: AsyncConnection, connection_id: str, now: datetime) -> bool:
     """Final: no token of this connection can be opened afterwards, and no refresh in flight can bring one back."""
     await connection.execute(delete(data_keys).where(data_keys.c.connection_id == connection_id))

@@ -71,6 +71,7 @@ connections = Table(
     Column("token_issued_at", UtcDateTime),
     Column("token_fingerprint", LargeBinary, comment="keyed hash of the refresh token, to compare without opening"),
     Column("grant_expires_at", UtcDateTime),
+    Column("foretold_days", Integer, comment="how many days before its end the user was last told"),
     Column("generation", Integer, nullable=False, server_default="1"),
     Column("scopes", Text, nullable=False, server_default=""),
     Column("status", Text, nullable=False),
@@ -96,6 +97,13 @@ Index(
     postgresql_where=text("status = 'connected' AND next_refresh_at IS NOT NULL"),
 )
 
+Index(
+    "ix_platform_connections_grant_end",
+    connections.c.grant_expires_at,
+    sqlite_where=text("status = 'connected' AND grant_expires_at IS NOT NULL"),
+    postgresql_where=text("status = 'connected' AND grant_expires_at IS NOT NULL"),
+)
+
 data_keys = Table(
     "sealed_data_keys",
     metadata,
@@ -108,11 +116,13 @@ attempts = Table(
     metadata,
     Column("id", AutoId, primary_key=True, autoincrement=True),
     Column("connection_id", Text, nullable=False, index=True),
+    Column("platform", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("token_fingerprint", LargeBinary),
     Column("state", Text, nullable=False),
     Column("answer", LargeBinary, comment="sealed raw answer, until it is applied"),
+    Column("code", Text, comment="the platform's error code"),
     Column("detail", Text),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime),
@@ -234,6 +244,15 @@ passes = Table(
     Column("expires_at", UtcDateTime, nullable=False, index=True),
     Column("seen_at", UtcDateTime),
     Column("ends_at", UtcDateTime, comment="a session's end however much it is used"),
+)
+
+breakers = Table(
+    "client_breakers",
+    metadata,
+    Column("client", Text, primary_key=True, comment="the name our OAuth client is set under"),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("probe_at", UtcDateTime, nullable=False, comment="when one refresh may try whether it was mended"),
+    Column("message", Text, nullable=False),
 )
 
 key_checks = Table(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +15,7 @@ from starlette.routing import Route
 from soulwatch.host.access import TICKET_LASTS
 from soulwatch.host.connecting import FLOW_LASTS
 from soulwatch.host.store import events, items, polls
-from soulwatch.host.web.asked import body_of, known_only, number, query, text_in
+from soulwatch.host.web.asked import body_of, known_only, known_platform, number, query, text_in, user_in
 from soulwatch.host.web.problems import Json
 from soulwatch.host.web.shapes import connection_shape, event_shape, item_shape, outcome_shape, time
 from soulwatch.host.web.state import host_of
@@ -20,6 +23,10 @@ from soulwatch.host.web.who import require_caller
 
 MOST_ITEMS = 1000
 MOST_EVENTS = 1000
+LARGEST_MESSAGE = 16 * 1024
+"""Bytes of a message to a user: it waits in the queue of each of their sockets. Data are fetched, not told."""
+LONGEST_ADDRESS = 2000
+ADDRESS = re.compile(r"[!-~]+")
 
 
 async def list_plugins(request: Request) -> Json:
@@ -35,11 +42,13 @@ async def list_plugins(request: Request) -> Json:
 async def list_connections(request: Request) -> Json:
     """GET /api/connections: of a user, of a platform, or all."""
     await require_caller(request)
+    known_only(request.query_params, "user", "platform")
     host = host_of(request)
     rows = await host.accounts.rows(user=query(request, "user"), platform=query(request, "platform"))
+    of = defaultdict(list)
     async with host.database.reading() as transaction:
-        known = await polls.of_connections(transaction, [row.id for row in rows])
-    of = {row.id: [poll for poll in known if poll.connection_id == row.id] for row in rows}
+        for poll in await polls.of_connections(transaction, [row.id for row in rows]):
+            of[poll.connection_id].append(poll)
     return Json({"connections": [connection_shape(host.platforms, row, of[row.id]) for row in rows]})
 
 
@@ -52,15 +61,12 @@ async def _one(request: Request, connection_id: str) -> dict[str, Any]:
 
 
 async def one_connection(request: Request) -> Json:
-    """GET /api/connections/{id}."""
+    """GET /api/connections/{id}; DELETE ends it for good, and `revoked` says whether the platform confirmed."""
     await require_caller(request)
-    return Json(await _one(request, request.path_params["id"]))
-
-
-async def disconnect(request: Request) -> Json:
-    """DELETE /api/connections/{id}: final; `revoked` says whether the platform confirmed."""
-    await require_caller(request)
-    return Json({"revoked": await host_of(request).accounts.disconnect(request.path_params["id"])})
+    connection_id = request.path_params["id"]
+    if request.method == "DELETE":
+        return Json({"revoked": await host_of(request).accounts.disconnect(connection_id)})
+    return Json(await _one(request, connection_id))
 
 
 async def poll_connection(request: Request) -> Json:
@@ -83,6 +89,7 @@ async def refresh_connection(request: Request) -> Json:
 async def list_data(request: Request) -> Json:
     """GET /api/data: items as they are now, newest first; `before` goes on from the last answer."""
     await require_caller(request)
+    known_only(request.query_params, "user", "platform", "data_type", "connection", "before", "limit")
     rows = await host_of(request).data(
         user=query(request, "user"),
         platform=query(request, "platform"),
@@ -98,6 +105,7 @@ async def list_data(request: Request) -> Json:
 async def count_data(request: Request) -> Json:
     """GET /api/data/counts: for each platform and data type, how many and how new."""
     await require_caller(request)
+    known_only(request.query_params, "user")
     user = query(request, "user")
     async with host_of(request).database.reading() as transaction:
         counted = await items.counts(transaction, user)
@@ -119,6 +127,7 @@ async def count_data(request: Request) -> Json:
 async def list_events(request: Request) -> Json:
     """GET /api/events: a user's events after a number, oldest first."""
     await require_caller(request)
+    known_only(request.query_params, "user", "after", "limit")
     host, user = host_of(request), query(request, "user")
     if user is None:
         raise HTTPException(422, '"user" is needed: whose events?')
@@ -133,7 +142,7 @@ async def list_events(request: Request) -> Json:
 async def poll_user(request: Request) -> Json:
     """POST /api/users/{user}/poll: all connected accounts of a user, now."""
     await require_caller(request)
-    outcomes = await host_of(request).poll_all_platforms_for_user(request.path_params["user"])
+    outcomes = await host_of(request).poll_all_platforms_for_user(user_in(request))
     return Json({"polls": [outcome_shape(outcome) for outcome in outcomes]})
 
 
@@ -143,7 +152,7 @@ async def user_token(request: Request) -> Json:
     body = await body_of(request)
     known_only(body, "platform")
     platform = text_in(body, "platform") or ""
-    token = await host_of(request).ensure_fresh_token(request.path_params["user"], platform)
+    token = await host_of(request).ensure_fresh_token(user_in(request), platform)
     said: dict[str, Any] = {"expires_at": time(token.expires_at), "scopes": token.scopes}
     return Json({**said, "access_token": token.access} if caller.is_application else said)
 
@@ -151,8 +160,11 @@ async def user_token(request: Request) -> Json:
 async def message_user(request: Request) -> Json:
     """POST /api/users/{user}/message: something of the application's own, for the user's open sockets."""
     await require_caller(request)
+    message = await body_of(request)
+    if len(await request.body()) > LARGEST_MESSAGE:
+        raise HTTPException(413, f"A message is larger than {LARGEST_MESSAGE:,} bytes.")
     try:
-        event = await host_of(request).send_to_user(request.path_params["user"], await body_of(request))
+        event = await host_of(request).send_to_user(user_in(request), message)
     except ValueError as wrong:
         raise HTTPException(422, str(wrong)) from None
     return Json(event_shape(event), 201)
@@ -175,13 +187,8 @@ async def new_connect_session(request: Request) -> Json:
     host, body = host_of(request), await body_of(request)
     known_only(body, "user", "platform", "return_to")
     user, platform = text_in(body, "user") or "", text_in(body, "platform") or ""
-    return_to = body.get("return_to")
-    allowed = host.settings.return_to_origins
-    if not isinstance(return_to, str) or _origin(return_to) not in allowed:
-        detail = (
-            f'"return_to" has to be an address in SOULWATCH_RETURN_TO_ORIGINS ({", ".join(allowed) or "none set"}).'
-        )
-        raise HTTPException(422, detail)
+    return_to = _return_to(body.get("return_to"), host.settings.return_to_origins)
+    known_platform(request, platform)
     session_id, secret = await host.connecting.link(user, platform, return_to, caller.name)
     url = f"{host.settings.base_url}/connect/{platform}?link={secret}"
     return Json({"id": session_id, "url": url, "expires_at": time(host.clock.now() + FLOW_LASTS)}, 201)
@@ -197,27 +204,31 @@ async def activate_connect_session(request: Request) -> Json:
     return Json(await _one(request, connection.id), 201)
 
 
-def _origin(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.netloc}"
+def _return_to(said: object, allowed: Collection[str]) -> str:
+    # Python's reading of an address drops blanks and line ends and keeps backslashes; a browser's does otherwise.
+    if isinstance(said, str) and len(said) <= LONGEST_ADDRESS and ADDRESS.fullmatch(said) and "\\" not in said:
+        try:
+            parts = urlsplit(said)
+        except ValueError:
+            parts = urlsplit("")
+        if f"{parts.scheme}://{parts.netloc}" in allowed and "#" not in said:
+            return said
+    detail = f'"return_to" has to be an address in SOULWATCH_RETURN_TO_ORIGINS ({", ".join(allowed) or "none set"}).'
+    raise HTTPException(422, detail)
 
 
 routes = [
     Route("/plugins", list_plugins),
     Route("/connections", list_connections),
-    Route("/connections/{id}", one_connection, methods=["GET"]),
-    Route("/connections/{id}", disconnect, methods=["DELETE"]),
+    Route("/connections/{id}", one_connection, methods=["GET", "DELETE"]),
     Route("/connections/{id}/poll", poll_connection, methods=["POST"]),
     Route("/connections/{id}/refresh", refresh_connection, methods=["POST"]),
     Route("/data", list_data),
     Route("/data/counts", count_data),
     Route("/events", list_events),
-    Route("/users/{user}/poll", poll_user, methods=["POST"]),
-    Route("/users/{user}/token", user_token, methods=["POST"]),
-    Route("/users/{user}/message", message_user, methods=["POST"]),
+    Route("/users/{user:path}/poll", poll_user, methods=["POST"]),
+    Route("/users/{user:path}/token", user_token, methods=["POST"]),
+    Route("/users/{user:path}/message", message_user, methods=["POST"]),
     Route("/ws-tickets", new_ticket, methods=["POST"]),
     Route("/connect-sessions", new_connect_session, methods=["POST"]),
     Route("/connect-sessions/{id}/activate", activate_connect_session, methods=["POST"]),

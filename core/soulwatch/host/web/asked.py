@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from soulwatch.errors import NotFound
+from soulwatch.host.web.state import host_of
+
 LONGEST_TEXT = 200
 LARGEST_ID = 2**63 - 1
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+WANTED = f"has to be a text of 1 to {LONGEST_TEXT} characters, none of them a control character"
+
+
+def decoded(text: str | bytes) -> Any:
+    """The value of a JSON text from outside. Raises ValueError."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        raise ValueError(str(broken)) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name something: short, and nothing in it that a log or a database stumbles over."""
+    return bool(text.strip()) and len(text) <= LONGEST_TEXT and CONTROL.search(text) is None
 
 
 async def body_of(request: Request) -> dict[str, Any]:
@@ -18,8 +40,8 @@ async def body_of(request: Request) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = msgspec.json.decode(body)
-    except msgspec.DecodeError as broken:
+        value = decoded(body)
+    except ValueError as broken:
         raise HTTPException(400, f"The body is no JSON: {broken}.") from None
     if not isinstance(value, dict):
         raise HTTPException(400, "The body has to be a JSON object.")
@@ -31,14 +53,31 @@ def text_in(body: dict[str, Any], name: str, *, is_needed: bool = True) -> str |
     value = body.get(name)
     if value is None and not is_needed:
         return None
-    if not isinstance(value, str) or not value.strip() or len(value) > LONGEST_TEXT:
-        raise HTTPException(422, f'"{name}" has to be a text of 1 to {LONGEST_TEXT} characters.')
+    if not isinstance(value, str) or not is_name(value):
+        raise HTTPException(422, f'"{name}" {WANTED}.')
     return value
 
 
-def known_only(body: dict[str, Any], *names: str) -> None:
-    """Nothing else may be in a body. Raises HTTPException 422, naming what is."""
-    unknown = sorted(set(body) - set(names))
+def user_in(request: Request) -> str:
+    """The user a path is about. Raises HTTPException 422."""
+    user: str = request.path_params["user"]
+    if not is_name(user):
+        raise HTTPException(422, f"The user {WANTED}.")
+    return user
+
+
+def known_platform(request: Request, name: str) -> None:
+    """There is a plugin for this platform, be it at fault. Raises NotFound."""
+    plugins = host_of(request).plugins
+    plugin = plugins.get(name)
+    is_at_fault = any(problem.plugin == name for problem in plugins.problems)
+    if not is_at_fault and (plugin is None or plugin.platform is None):
+        raise NotFound(f"There is no platform {name[:LONGEST_TEXT]!r}; `soulwatch plugins` lists those there are.")
+
+
+def known_only(given: Collection[str], *names: str) -> None:
+    """Nothing else may be in a body or a query: a misspelt filter would filter nothing. Raises HTTPException 422."""
+    unknown = sorted(set(given) - set(names))
     if unknown:
         raise HTTPException(422, f"Unknown: {', '.join(unknown)[:LONGEST_TEXT]}. Known: {', '.join(names)}.")
 
@@ -46,8 +85,8 @@ def known_only(body: dict[str, Any], *names: str) -> None:
 def query(request: Request, name: str) -> str | None:
     """A text in the query string. Raises HTTPException 422."""
     value = request.query_params.get(name)
-    if value is not None and (not value or len(value) > LONGEST_TEXT):
-        raise HTTPException(422, f'"{name}" has to be a text of 1 to {LONGEST_TEXT} characters.')
+    if value is not None and not is_name(value):
+        raise HTTPException(422, f'"{name}" {WANTED}.')
     return value
 
 

@@ -9,31 +9,33 @@ from starlette.responses import RedirectResponse, Response
 
 from soulwatch.errors import SoulwatchError
 from soulwatch.host.connecting import FLOW_LASTS, Callback, Finished
+from soulwatch.host.web.asked import is_name, known_platform
 from soulwatch.host.web.page import error_page
 from soulwatch.host.web.problems import status_of
 from soulwatch.host.web.state import host_of
 from soulwatch.host.web.who import cookie_name, operator, set_cookie
 
 PAGE_USER = "me"
-LONGEST_USER = 200
+SECRET_LENGTH = 43
 
 
 async def start(request: Request) -> Response:
     """GET /connect/{platform}: from the page with the operator's session, or on an application's link."""
     host, platform = host_of(request), request.path_params["platform"]
     link = request.query_params.get("link")
-    browser = host.connecting.secret()
+    browser = _browser(request) or host.connecting.secret()
     try:
         if link is not None:
             url = await host.connecting.follow(link, browser)
         else:
             if await operator(request) is None:
                 return RedirectResponse(f"{host.settings.base_url}/sign-in", 303)
+            known_platform(request, platform)
             if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
                 return error_page(request, 403, "Not started here", "Start connecting on this host's own page.")
             user = request.query_params.get("user", PAGE_USER)
-            if not 0 < len(user) <= LONGEST_USER:
-                return error_page(request, 422, "Whose account?", "The user's name is empty or too long.")
+            if not is_name(user):
+                return error_page(request, 422, "Whose account?", "The user's name is empty, too long or no name.")
             url = await host.connecting.start(user, platform, browser)
     except SoulwatchError as refused:
         return error_page(request, status_of(refused), "Not connected", str(refused))
@@ -53,15 +55,19 @@ async def callback(request: Request) -> Response:
         code=given.get("code"),
         error=given.get("error"),
         issuer=given.get("iss"),
-        browser=request.cookies.get(cookie_name(host.settings, "connect")),
+        browser=_browser(request),
     )
     try:
         finished = await host.connecting.finish(came)
     except SoulwatchError as refused:
         return error_page(request, status_of(refused), "Not connected", str(refused))
-    response = RedirectResponse(_way_back(host.settings.base_url, finished), 303)
-    response.delete_cookie(cookie_name(host.settings, "connect"), path="/")
-    return response
+    return RedirectResponse(_way_back(host.settings.base_url, finished), 303)
+
+
+def _browser(request: Request) -> str | None:
+    """What tells this browser from others. It keeps it over several flows: they may be under way side by side."""
+    secret = request.cookies.get(cookie_name(host_of(request).settings, "connect"), "")
+    return secret if len(secret) == SECRET_LENGTH else None
 
 
 def _way_back(base_url: str, finished: Finished) -> str:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from soulwatch.host.web.problems import problem
+from soulwatch.host.web.problems import problem, unforeseen
 
 LARGEST_BODY = 1024 * 1024
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -49,24 +50,15 @@ class Gate:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else self._new_id()
-        if name_of(headers.get("host", "")) not in self._hosts:
-            await self._refuse(scope, receive, send, headers.get("host", ""))
-        elif scope["type"] == "websocket":
+        is_meant_for_us = name_of(headers.get("host", "")) in self._hosts
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send, self._app if is_meant_for_us else _misdirected)
+        elif is_meant_for_us:
             await self._app(scope, receive, send)
         else:
-            await self._serve(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, host: str) -> None:
-        if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 4403})
-            return
-        detail = (
-            f"This host is not known as {host[:100]!r}. Its operator can add the name to SOULWATCH_ALLOWED_HOSTS, "
-            "or set SOULWATCH_PUBLIC_URL."
-        )
-        await problem(Request(scope), 421, detail)(scope, receive, send)
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, app: ASGIApp) -> None:
         taken = 0
         has_begun = False
 
@@ -90,12 +82,28 @@ class Gate:
             await send(message)
 
         try:
-            await self._app(scope, measured, dressed)
-        except TooLarge:
+            await app(scope, measured, dressed)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
+        except Exception as broken:
             if has_begun:
                 raise
-            detail = f"The request's body is larger than {LARGEST_BODY:,} bytes."
-            await problem(Request(scope), 413, detail)(scope, receive, dressed)
+            await _answer_to(broken, Request(scope))(scope, receive, dressed)
+
+
+async def _misdirected(scope: Scope, receive: Receive, send: Send) -> None:
+    host = Headers(scope=scope).get("host", "")
+    detail = (
+        f"This host is not known as {host[:100]!r}. Its operator can add the name to SOULWATCH_ALLOWED_HOSTS, "
+        "or set SOULWATCH_PUBLIC_URL."
+    )
+    await problem(Request(scope), 421, detail)(scope, receive, send)
+
+
+def _answer_to(broken: Exception, request: Request) -> Response:
+    if isinstance(broken, TooLarge):
+        return problem(request, 413, f"The request's body is larger than {LARGEST_BODY:,} bytes.")
+    return unforeseen(request, broken)
 
 
 def name_of(host: str) -> str:

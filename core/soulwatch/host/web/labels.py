@@ -80,6 +80,6 @@ def _plain(text: Any) -> str:
     return " ".join(text.split()) if isinstance(text, str) else ""
 
 
-def _cut(text: Any, longest: int) -> str:
-    text = _plain(str(text))
+def _cut(said: Any, longest: int) -> str:
+    text = _plain(str(said))
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"

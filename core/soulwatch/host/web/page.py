@@ -44,7 +44,6 @@ async def home(request: Request) -> Response:
         "home.html",
         csrf=who.csrf_token,
         user=user,
-        now=host.clock.now(),
         version=version("soulwatch"),
         notice=_notice(seen["connections"], request.query_params.get("connected")),
         platforms=await _platforms(host),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from math import ceil
 from typing import Any
 
 import msgspec
@@ -80,11 +81,11 @@ async def on_ours(request: Request, error: Exception) -> Response:
     retry_at = getattr(error, "retry_at", None)
     if retry_at is not None:
         clock: Clock = request.app.state.host.clock
-        headers["Retry-After"] = str(max(1, round((retry_at - clock.now()).total_seconds())))
+        headers["Retry-After"] = str(max(1, ceil((retry_at - clock.now()).total_seconds())))
     return problem(request, status_of(error), str(error), headers)
 
 
-async def on_unforeseen(request: Request, error: Exception) -> Response:
+def unforeseen(request: Request, error: Exception) -> Response:
     """An answer for a fault of ours: it says no more than where to look."""
     logger.error("a request failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
     return problem(request, 500, "Something went wrong here; the log tells more under this request id.")

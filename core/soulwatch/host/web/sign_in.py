@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from soulwatch.host.web.page import error_page
+from soulwatch.host.web.page import sign_in_form, sign_in_page
 from soulwatch.host.web.state import host_of
 from soulwatch.host.web.who import check_origin, cookie_name, require_operator, session_secret, set_session
 
@@ -13,7 +13,9 @@ LONGEST_CODE = 100
 
 
 async def sign_in(request: Request) -> Response:
-    """POST /sign-in: a good code opens a session; codes are used up by the first who shows them."""
+    """GET /sign-in: the form. POST: a good code opens a session; codes are used up by the first who shows them."""
+    if request.method != "POST":
+        return await sign_in_page(request)
     check_origin(request)
     host = host_of(request)
     async with request.form(max_fields=4) as form:
@@ -21,7 +23,7 @@ async def sign_in(request: Request) -> Response:
     secret = await host.access.sign_in(code)
     if secret is None:
         detail = "This code is wrong, used or older than ten minutes. `soulwatch login-code` makes a new one."
-        return error_page(request, 403, "Not signed in", detail)
+        return sign_in_form(request, 403, detail)
     response = RedirectResponse(f"{host.settings.base_url}/", 303)
     set_session(response, host.settings, secret)
     return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -51,9 +51,7 @@ WAITING: Mapping[str, State] = {
     "scope_missing": State(
         "help", "Not all allowed", "A permission is missing. Connect again and allow everything it asks for.", True
     ),
-    "misconfigured": State(
-        "help", "Operator needed", "This is not the user's to mend. Check the settings with: soulwatch doctor"
-    ),
+    "misconfigured": State("help", "Operator needed", "This is not the user's to mend. See `soulwatch doctor`."),
 }
 ENDED = "{title} no longer honours this connection. Its user has to connect again; then all goes on."
 LOST = "A new token got lost between {title} and this host. Its user has to connect again; then all goes on."
@@ -69,9 +67,22 @@ def state_of(connection: Mapping[str, Any]) -> State:
         meaning = LOST if reason == "ambiguous_rotation" else connection["message"] or ENDED
         return State("help", "Connect again", meaning.replace("{title}", title), True)
     if not reason:
-        return CONNECTED
-    found = WAITING.get(reason) or State("waiting", reason.replace("_", " ").capitalize())
+        return _state_of_polls(connection["polls"])
+    found = WAITING.get(reason) or State("waiting", word_of(reason))
     return State(found.tone, found.word, found.meaning.replace("{title}", title), found.is_mended_by_connecting)
+
+
+def _state_of_polls(polls: Sequence[Mapping[str, Any]]) -> State:
+    reasons = [poll["reason"] for poll in polls if poll["reason"]]
+    if not reasons:
+        return CONNECTED
+    is_all = len(reasons) == len(polls) and len(set(reasons)) == 1
+    return State("waiting", word_of(reasons[0]) if is_all else "Partly read")
+
+
+def word_of(reason: str) -> str:
+    """A reason in a word or two."""
+    return WAITING[reason].word if reason in WAITING else reason.replace("_", " ").capitalize()
 
 
 def line_of(event: Mapping[str, Any]) -> Line:
@@ -106,7 +117,7 @@ def _tone(event: Mapping[str, Any]) -> Tone:
         return "off"
     if event.get("status") == "needs_reauth":
         return "help"
-    reason = event.get("reason")
+    reason = str(event.get("reason") or "")
     return WAITING[reason].tone if reason in WAITING else "waiting" if reason else "good"
 
 
@@ -118,8 +129,8 @@ def _fields(event: Mapping[str, Any]) -> str:
     )
 
 
-def _short(text: Any) -> str:
-    text = " ".join(str(text or "").split())
+def _short(said: Any) -> str:
+    text = " ".join(str(said or "").split())
     return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 

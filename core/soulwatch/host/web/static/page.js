@@ -9,13 +9,14 @@ import { hurry, listen } from "./live.js";
 import { patchParts } from "./patch.js";
 
 const REST_MS = 1000;
+const NOTICE_MS = 20_000;
 const REST_FACTOR = 4; // a slow host is asked less often
 
 const STATES = {
-  waiting: "Connecting…",
+  waiting: "Starting",
   live: "Live",
-  slow: "Every few seconds",
-  away: "No connection",
+  slow: "Delayed",
+  away: "Offline",
   out: "Signed out",
 };
 
@@ -97,6 +98,7 @@ document.addEventListener("visibilitychange", () => {
 });
 
 document.documentElement.classList.add("has-script");
+setTimeout(() => document.getElementById("notice")?.remove(), NOTICE_MS);
 history.replaceState(null, "", here + location.hash); // what a connect flow said once is not said again on reload
 setClock(document);
 setInterval(tick, 1000);

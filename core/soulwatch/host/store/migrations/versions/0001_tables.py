@@ -26,6 +26,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("key_hash", name=op.f("uq_api_keys_key_hash")),
     )
     op.create_table(
+        "client_breakers",
+        sa.Column("client", sa.Text(), nullable=False, comment="the name our OAuth client is set under"),
+        sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "probe_at",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="when one refresh may try whether it was mended",
+        ),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("client", name=op.f("pk_client_breakers")),
+    )
+    op.create_table(
         "connect_flows",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=False),
@@ -106,6 +119,9 @@ def upgrade() -> None:
             comment="keyed hash of the refresh token, to compare without opening",
         ),
         sa.Column("grant_expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column(
+            "foretold_days", sa.Integer(), nullable=True, comment="how many days before its end the user was last told"
+        ),
         sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
         sa.Column("scopes", sa.Text(), server_default="", nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
@@ -140,6 +156,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'connected' AND next_refresh_at IS NOT NULL"),
         postgresql_where=sa.text("status = 'connected' AND next_refresh_at IS NOT NULL"),
     )
+    op.create_index(
+        "ix_platform_connections_grant_end",
+        "platform_connections",
+        ["grant_expires_at"],
+        unique=False,
+        sqlite_where=sa.text("status = 'connected' AND grant_expires_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'connected' AND grant_expires_at IS NOT NULL"),
+    )
     op.create_table(
         "polls",
         sa.Column("id", auto_id, autoincrement=True, nullable=False),
@@ -171,11 +195,13 @@ def upgrade() -> None:
         "refresh_attempts",
         sa.Column("id", auto_id, autoincrement=True, nullable=False),
         sa.Column("connection_id", sa.Text(), nullable=False),
+        sa.Column("platform", sa.Text(), nullable=False),
         sa.Column("fence", sa.BigInteger(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("token_fingerprint", sa.LargeBinary(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=True, comment="sealed raw answer, until it is applied"),
+        sa.Column("code", sa.Text(), nullable=True, comment="the platform's error code"),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
@@ -256,6 +282,12 @@ def downgrade() -> None:
     op.drop_index("ix_polls_due_at", table_name="polls")
     op.drop_table("polls")
     op.drop_index(
+        "ix_platform_connections_grant_end",
+        table_name="platform_connections",
+        sqlite_where=sa.text("status = 'connected' AND grant_expires_at IS NOT NULL"),
+        postgresql_where=sa.text("status = 'connected' AND grant_expires_at IS NOT NULL"),
+    )
+    op.drop_index(
         "ix_platform_connections_due",
         table_name="platform_connections",
         sqlite_where=sa.text("status = 'connected' AND next_refresh_at IS NOT NULL"),
@@ -268,4 +300,5 @@ def downgrade() -> None:
     op.drop_table("events")
     op.drop_index(op.f("ix_connect_flows_expires_at"), table_name="connect_flows")
     op.drop_table("connect_flows")
+    op.drop_table("client_breakers")
     op.drop_table("api_keys")
