@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from soulwatch.host.app import create_app
 
-OPEN = {"/healthz", "/readyz", "/sign-in", "/static", "/connect/{platform}/callback"}
+OPEN = {"/healthz", "/readyz", "/sign-in", "/static/page.css", "/connect/{platform}/callback"}
 """Routes for which nobody has to prove anything: X2 of the rules of the surface."""
 PAGES = {"/", "/connect/{platform}"}
 HEADERS = {
@@ -38,7 +38,7 @@ def walk(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, set[s
         if isinstance(route, Mount) and route.routes:
             yield from walk(route.routes, prefix + route.path)
         elif isinstance(route, Mount):
-            yield prefix + route.path, {"GET", "HEAD"}
+            yield f"{prefix}{route.path}/page.css", {"GET", "HEAD"}
         elif isinstance(route, Route):
             yield prefix + route.path, set(route.methods or ())
         else:
@@ -89,8 +89,14 @@ async def test_a_method_that_a_route_does_not_know_is_refused_with_those_it_know
             refused = await application.request(method, filled(path))
             assert refused.status_code == 405, (method, path)
             assert refused.json()["status"] == 405
-            if path != "/static":
+            if not path.startswith("/static"):
                 assert set(refused.headers["allow"].split(", ")) == methods, path
+
+
+async def test_a_slash_too_many_leads_nowhere(served):
+    application = await served.application()
+    for path in ("/api/data/", "/healthz/", "/static", "/api", "//api/data", "/sign-in/"):
+        assert (await application.get(path)).status_code == 404, path
 
 
 async def test_every_answer_carries_the_headers_that_keep_it_safe(served):

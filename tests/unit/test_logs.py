@@ -8,24 +8,15 @@ import sys
 
 import httpx
 import pytest
+from support.commands import logging_as_it_was
 
-from soulwatch.host.logs import QUIET, LogHandler, configure
+from soulwatch.host.logs import configure
+
+__all__ = ["logging_as_it_was"]
+
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 logger = logging.getLogger("soulwatch.tests")
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was():
-    root = logging.getLogger()
-    names = ["uvicorn.access", *QUIET]
-    before = (root.level, {name: (logging.getLogger(name).level, logging.getLogger(name).disabled) for name in names})
-    yield
-    for handler in [one for one in root.handlers if isinstance(one, LogHandler)]:
-        root.removeHandler(handler)
-    root.setLevel(before[0])
-    for name, (level, is_disabled) in before[1].items():
-        logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).disabled = is_disabled
 
 
 def fail(text):

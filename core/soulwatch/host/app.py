@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 
 from soulwatch.errors import SoulwatchError
 from soulwatch.host.host import Host
@@ -42,7 +42,7 @@ def create_app(settings: Settings | None = None, *, host: Host | None = None, wo
             yield
         app.state.host = None
 
-    return Starlette(
+    app = Starlette(
         routes=_routes(),
         lifespan=lifespan,
         middleware=_middleware(decided),
@@ -51,6 +51,8 @@ def create_app(settings: Settings | None = None, *, host: Host | None = None, wo
             SoulwatchError: problems.on_ours,
         },
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _routes() -> list[Route | Mount | WebSocketRoute]:
@@ -60,7 +62,8 @@ def _routes() -> list[Route | Mount | WebSocketRoute]:
         Route("/sign-out", sign_in.sign_out, methods=["POST"]),
         Route("/connect/{platform}", connect.start),
         Route("/connect/{platform}/callback", connect.callback),
-        Mount("/api", routes=api.routes),
+        # A redirect to the same path without its last slash would name http:// behind a proxy that speaks https.
+        Mount("/api", app=Router(api.routes, redirect_slashes=False)),
         WebSocketRoute("/ws", live.live),
         Route("/healthz", health.healthz),
         Route("/readyz", health.readyz),

@@ -70,7 +70,7 @@ class Host:
         self.database = database
         self.plugins = plugins
         self.clock = clock
-        vault = Vault(ring, monotonic=clock.monotonic)
+        self.vault = vault = Vault(ring, monotonic=clock.monotonic)
         safe = TokenSafe(vault)
         self.platforms = Platforms(plugins, settings)
         self.broadcaster = Broadcaster(database)

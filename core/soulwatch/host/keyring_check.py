@@ -22,10 +22,16 @@ async def open_ring(settings: Settings, database: Database) -> KeyRing:
     """The key ring, known to fit the database. Raises SettingsError, and nothing was changed then."""
     known = await _known(database)
     ring = _ring(settings, may_make=not known)
-    if known and not any(ring.knows(check) for check in known):
+    missing = [check for check in known if not ring.knows(check)]
+    if missing and len(missing) == len(known):
         raise SettingsError(
             "ENCRYPTION_KEY is not the key this database was sealed with; nothing was changed. Set the key it was made "
             f"with (or restore {settings.data_dir / KEY_FILE}), or DATABASE_URL to another database."
+        )
+    if missing:
+        raise SettingsError(
+            "An older key that still seals part of this database is missing from ENCRYPTION_KEY; nothing was changed. "
+            "Put it back behind the newest one, run `soulwatch keys rotate`, and take it out then."
         )
     return ring
 

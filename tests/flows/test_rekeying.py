@@ -1,0 +1,58 @@
+import pytest
+
+from soulwatch import SettingsError
+from soulwatch.host import rekeying
+from soulwatch.host.vault import generate_key
+
+OLD, NEW = generate_key(), generate_key()
+
+
+async def tokens_of(host, user):
+    return [await host.tokens.fresh(row.id) for row in await host.accounts.rows(user=user)]
+
+
+async def test_after_a_rotation_the_new_key_alone_opens_every_token(world):
+    async with world.host(encryption_key=OLD) as host:
+        for user in ("ada", "bea"):
+            await world.connect(host, user=user)
+        before = await tokens_of(host, "ada")
+    async with world.host(encryption_key=f"{NEW},{OLD}") as host:
+        assert await rekeying.rotate(host.database, host.vault) == 2
+        assert await rekeying.rotate(host.database, host.vault) == 0
+    async with world.host(encryption_key=NEW) as host:
+        assert await tokens_of(host, "ada") == before
+
+
+async def test_a_rotation_that_was_cut_off_goes_on_where_it_was(world, monkeypatch):
+    monkeypatch.setattr(rekeying, "AT_A_TIME", 1)
+    async with world.host(encryption_key=OLD) as host:
+        for user in ("ada", "bea", "cid"):
+            await world.connect(host, user=user)
+    async with world.host(encryption_key=f"{NEW},{OLD}") as host:
+        seen = []
+
+        def cut_off(done):
+            seen.append(done)
+            if len(seen) == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            await rekeying.rotate(host.database, host.vault, cut_off)
+        # Both keys are still needed, and both still open everything.
+        assert len(await tokens_of(host, "cid")) == 1
+        with pytest.raises(SettingsError, match="keys rotate"):
+            async with world.host(encryption_key=NEW):
+                pass
+        await rekeying.rotate(host.database, host.vault)
+    async with world.host(encryption_key=NEW) as host:
+        assert len(await tokens_of(host, "bea")) == 1
+
+
+async def test_without_an_older_key_that_is_in_use_it_does_not_start(world):
+    async with world.host(encryption_key=OLD) as host:
+        await world.connect(host)
+    with pytest.raises(SettingsError, match="not the key"):
+        async with world.host(encryption_key=NEW):
+            pass
+    async with world.host(encryption_key=OLD) as host:
+        assert len(await tokens_of(host, "ada")) == 1
