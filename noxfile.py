@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 PROJECT = nox.project.load_toml("pyproject.toml")
 SUPPORTED = nox.project.python_versions(PROJECT)
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+SIDE_BY_SIDE = ("--numprocesses", "auto", "--dist", "worksteal")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
 NO_CHROMIUM = """no Chromium found for the browser tests.
   Debian, Ubuntu:  apt-get install chromium
@@ -119,13 +120,15 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Units, flows and faults: everything on the Python that runs nox, all but the slow on the others."""
+    """Everything on the Python that runs nox; units and flows, without the slow, on the others."""
     atexit.unregister(say_missing)
     atexit.register(say_missing)
     install_all(session, "test")
-    elsewhere = [f"--ignore=tests/{name}" for name in ("browser", "bench", "docs")]
-    quick = [] if session.python == RUNNING else ["-m", "not slow"]
-    pytest(session, "tests", *elsewhere, *quick)
+    if session.python == RUNNING:
+        elsewhere = [f"--ignore=tests/{name}" for name in ("browser", "bench", "docs")]
+        pytest(session, "tests", *elsewhere, *SIDE_BY_SIDE)
+    else:
+        pytest(session, "tests/unit", "tests/flows", "-m", "not slow", *SIDE_BY_SIDE)
 
 
 @nox.session(python=PYTHONS)

@@ -12,9 +12,10 @@ import httpx
 
 from soulwatch.api import Answer, Api
 from soulwatch.errors import UnexpectedAnswer
-from soulwatch.jsontext import dig, digest, texts
+from soulwatch.jsontext import dig, digest, text, texts
 from soulwatch.paging import OnePage, Paging
 from soulwatch.values import Cursor, Item, Page
+from soulwatch.waiting import seconds
 
 logger = logging.getLogger("soulwatch.endpoint")
 
@@ -81,18 +82,24 @@ class Endpoint:
                 return
             value = answer.value()
             items = self.read(answer, value)
+            broken = None
             try:
                 url = self.paging.next(answer, value, len(items))
-            except httpx.InvalidURL as broken:
-                raise UnexpectedAnswer(f"{self.name}: the address of the next page is none: {broken}.") from broken
+            except UnexpectedAnswer as unexpected:
+                broken = unexpected
+            except httpx.InvalidURL as invalid:
+                broken = UnexpectedAnswer(f"{self.name}: the address of the next page is none: {invalid}.")
             # A list is told newest first, so it is the first page that knows where the next poll starts.
             first = first or Cursor(self._position(value, cursor), answer.headers.get("etag"))
-            yield Page(items, cursor=first, is_last=url is None, total=_count(value), wait=self._wait(answer))
+            is_last = url is None and broken is None
+            yield Page(items, cursor=first, is_last=is_last, total=_count(value), wait=self._wait(answer))
+            if broken is not None:
+                raise broken  # only now: what was read is kept, whatever comes after it
 
     def read(self, answer: Answer, value: Any) -> tuple[Item, ...]:
         """The items in one answer. Raises UnexpectedAnswer where it has another shape."""
         if self.items is WHOLE_BODY:
-            return (Item(self.name, answer.body, digest(value, self.volatile)),)
+            return (Item(self.name, text(answer.body, value), digest(value, self.volatile)),)
         found = dig(value, self.items)
         if not isinstance(found, list):
             raise UnexpectedAnswer(
@@ -101,7 +108,7 @@ class Endpoint:
             )
         raws = texts(answer.body, self.items, found)
         items = tuple(self._item(one, raw) for one, raw in zip(found, raws, strict=True))
-        if items and not any(self._key(one) for one in found):
+        if items and all(self._key(one) is None for one in found):
             raise UnexpectedAnswer(
                 f"{self.name}: no item has the key {', '.join(self.key)}. "
                 "The platform changed shape; update the connector."
@@ -119,7 +126,12 @@ class Endpoint:
 
     def _key(self, value: Any) -> str | None:
         parts = [dig(value, path) for path in self.key]
-        return "|".join(map(str, parts)) if all(part is not None for part in parts) else None
+        if None in parts:
+            return None
+        if len(parts) == 1:
+            return str(parts[0])
+        # A bar within a part must not pass for the one between two: different items would become one.
+        return "|".join(str(part).replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 
     def _start(self, api: Api, cursor: Cursor) -> str:
         url = httpx.URL(api.locate(self.url)).copy_merge_params(dict(self.params))
@@ -131,11 +143,11 @@ class Endpoint:
         if self.since is None:
             return before.position
         found = dig(value, self.since.at)
-        return before.position if found is None else str(found)
+        is_place = isinstance(found, str | int | float) and not isinstance(found, bool) and found != ""
+        return str(found) if is_place else before.position
 
     def _wait(self, answer: Answer) -> timedelta | None:
-        said = answer.headers.get(self.poll_interval_header, "") if self.poll_interval_header else ""
-        return timedelta(seconds=int(said)) if said.isdecimal() else None
+        return seconds(answer.headers.get(self.poll_interval_header, "")) if self.poll_interval_header else None
 
 
 def _count(value: Any) -> int | None:

@@ -95,6 +95,19 @@ class NeedsReauth(PlatformError):
 class Misconfigured(PlatformError):
     """The platform refuses our OAuth client or address; the operator has to mend the settings."""
 
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        code: str = "",
+        is_client: bool = False,
+        retry_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message, code=code)
+        self.is_client = is_client
+        """Whether it is the OAuth client itself that is refused, for every connection alike."""
+        self.retry_at = retry_at
+
 
 class CursorExpired(PlatformError):
     """The platform no longer knows where we left off; reading starts over."""

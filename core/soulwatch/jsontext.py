@@ -36,10 +36,13 @@ def decode(body: bytes) -> Any:
 
 def text(body: bytes, value: Any) -> bytes:
     """The JSON text of `value`, which `decode(body)` gave: as it came, or mended where it had to be."""
+    if msgspec is None:
+        return _dumped(value)
     try:
-        return body if msgspec is not None and msgspec.json.decode(body, type=msgspec.Raw) else _dumped(value)
+        msgspec.json.decode(body, type=msgspec.Raw)
     except msgspec.DecodeError:
         return _dumped(value)
+    return body
 
 
 def texts(body: bytes, path: str, values: list[Any]) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from soulwatch.waiting import retry_after
 RECEIVED_AT = "received_at"
 """Response extension in which the host says when an answer came; it may be read again after a crash."""
 LONGEST_TOKEN_WAIT = timedelta(hours=1)
+NO_END = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class OAuth2:
         response = await self._post(self.revoke_url, {"token": secret}, client, http)
         if response.status_code in (429, 503):
             raise Unavailable(retry_at=retry_after(response.headers, received_at(response)))
-        if response.is_error:
+        if not response.is_success:
             raise PlatformError(f"The platform did not revoke the token: HTTP {response.status_code}.")
 
     async def _post(self, url: str, form: dict[str, str], client: Client, http: httpx.AsyncClient) -> httpx.Response:
@@ -174,10 +176,10 @@ def _scopes(said: Any, before: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _grant_end(fields: Mapping[str, Any], now: datetime, before: Token | None) -> datetime | None:
-    said = fields.get("refresh_token_expires_in")
-    if said is None:
+    # What cannot be an end is none: Keycloak says 0 of a grant that has no end.
+    seconds = lifetime_s(fields.get("refresh_token_expires_in"), default=NO_END)
+    if seconds == NO_END:
         return before.grant_expires_at if before else None
-    seconds = lifetime_s(said, default=0)
     return now + timedelta(seconds=seconds)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx
 
+from soulwatch.errors import UnexpectedAnswer
 from soulwatch.jsontext import dig
 
 if TYPE_CHECKING:
     from soulwatch.api import Answer
+
+# A parameter's value may be quoted, and then holds what separates parameters and links elsewhere.
+LINK = re.compile(r"""<([^<>]*)>((?:"[^"]*"|[^"<,])*)""")
+PARAM = re.compile(r""";\s*([^\s"=;]+)\s*(?:=\s*(?:"([^"]*)"|([^\s"=;]+)))?""")
 
 
 class Paging(Protocol):
@@ -37,8 +43,7 @@ class NextLink:
 
     def next(self, answer: Answer, value: Any, count: int) -> str | None:  # noqa: ARG002
         """The URL in the body, resolved against the current one."""
-        link = dig(value, self.at)
-        return str(httpx.URL(answer.url).join(link)) if isinstance(link, str) and link else None
+        return _joined(answer, dig(value, self.at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,11 @@ class LinkHeader:
 
     def next(self, answer: Answer, value: Any, count: int) -> str | None:  # noqa: ARG002
         """The URL in the header, resolved against the current one."""
-        links = httpx.Response(200, headers={"link": answer.headers.get("link", "")}).links
-        link = links.get("next", {}).get("url")
-        return str(httpx.URL(answer.url).join(link)) if link else None
+        for url, params in LINK.findall(answer.headers.get("link", "")):
+            said = {name.lower(): quoted or plain for name, quoted, plain in PARAM.findall(params)}
+            if "next" in said.get("rel", "").lower().split():
+                return _joined(answer, url)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,14 @@ class PageToken:
     def next(self, answer: Answer, value: Any, count: int) -> str | None:  # noqa: ARG002
         """The current URL with the token set."""
         token = dig(value, self.at)
-        return str(httpx.URL(answer.url).copy_set_param(self.param, token)) if token else None
+        if not token:
+            return None
+        if isinstance(token, bool) or not isinstance(token, str | int):
+            raise UnexpectedAnswer(
+                f"The next page's token is {type(token).__name__}, expected a text. "
+                "The platform changed shape; update the connector."
+            )
+        return str(httpx.URL(answer.url).copy_set_param(self.param, token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +92,15 @@ class Offset:
             return None
         url = httpx.URL(answer.url)
         return str(url.copy_set_param(self.param, str(int(url.params.get(self.param, "0")) + count)))
+
+
+def _joined(answer: Answer, link: Any) -> str | None:
+    """`link` as a whole address. Raises UnexpectedAnswer: what is no address must not pass for the end of a list."""
+    if not link:
+        return None
+    try:
+        return str(httpx.URL(answer.url).join(link))
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise UnexpectedAnswer(
+            "The link to the next page is no address. The platform changed shape; update the connector."
+        ) from None

@@ -95,6 +95,12 @@ def _by_status(status: int) -> TokenAnswer:
     return TokenAnswer(Verdict.CONFIG, f"http_{status}")
 
 
+def may_hold_token(status: int, body: bytes) -> bool:
+    """Whether an answer that nobody could read is worth keeping: a success that says something, and no error."""
+    fields = _fields(body)
+    return status in OK_STATUSES and bool(fields) and not _text(fields, "error")
+
+
 def lifetime_s(value: Any, default: float) -> float:
     """An `expires_in` in seconds: number or digit string; anything else counts as `default`, never as endless."""
     try:

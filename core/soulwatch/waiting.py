@@ -15,7 +15,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> datetime | None:
     """When to ask again: `Retry-After` as seconds or date, else GitHub's `x-ratelimit-reset`. None if unsaid."""
     wait = parse_retry_after(headers.get("retry-after", ""), now)
     if wait is None and headers.get("x-ratelimit-remaining") == "0":
-        wait = _seconds(headers.get("x-ratelimit-reset", ""), since=now.timestamp())
+        wait = seconds(headers.get("x-ratelimit-reset", ""), since=now.timestamp())
     if wait is None:
         return None
     return now + min(wait, LONGEST_WAIT)
@@ -24,9 +24,9 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> datetime | None:
 def parse_retry_after(text: str, now: datetime) -> timedelta | None:
     """A `Retry-After` value (integer, float or HTTP date), never negative. None where it cannot be read."""
     text = text.strip()
-    seconds = _seconds(text)
-    if seconds is not None or not text:
-        return seconds
+    wait = seconds(text)
+    if wait is not None or not text:
+        return wait
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -36,7 +36,8 @@ def parse_retry_after(text: str, now: datetime) -> timedelta | None:
     return max(date - now, timedelta(0))
 
 
-def _seconds(text: str, since: float = 0.0) -> timedelta | None:
+def seconds(text: str, since: float = 0.0) -> timedelta | None:
+    """So many seconds, or until such a moment in seconds since 1970; never negative, None where it is no number."""
     try:
         value = float(text)
     except ValueError:

@@ -89,7 +89,9 @@ async def test_the_client_of_the_page_hears_what_it_missed_and_what_comes(served
         missed = await served.host.events("ada")
         await served.host.send_to_user("ada", {"type": "hello", "message": "from the application"})
         async with asyncio.timeout(20):
-            heard += [(await listening.stdout.readline()).decode().split(" ")[0].strip() for _ in range(len(missed) + 1)]
+            heard += [
+                (await listening.stdout.readline()).decode().split(" ")[0].strip() for _ in range(len(missed) + 1)
+            ]
         assert heard == ["ready", *(event.type for event in missed), "hello"]
     finally:
         listening.kill()

@@ -1,4 +1,4 @@
-"""The tutorial's own files, written as they stand on the page and run: server, connector, its test, plugin and settings."""
+"""The tutorial's own files, run as they stand on the page: server, connector, its test, plugin and settings."""
 
 from __future__ import annotations
 

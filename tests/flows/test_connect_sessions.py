@@ -169,7 +169,6 @@ async def test_a_code_is_redeemed_once_and_a_wrong_one_never(served):
     async with anyio.create_task_group() as group:
         for _ in range(3):
             group.start_soon(redeem)
-    assert sorted(answers)[0] == 201
     assert set(answers) <= {201, 400, 404}
     assert answers.count(201) == 1
     assert len(await served.host.accounts.rows()) == 1

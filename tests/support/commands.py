@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -32,7 +33,8 @@ class Here:
             self.monkeypatch.setenv(name, value)
 
     def run(self, *words: str) -> Done:
-        """Carry out one command."""
+        """Carry out one command, to which nobody answers anything."""
+        self.monkeypatch.setattr("sys.stdin", io.StringIO())
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main(words)

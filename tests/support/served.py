@@ -9,11 +9,13 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import httpx
 import uvicorn
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 
+from soulwatch.commands.serving import Server
 from soulwatch.host.access import Operator
 from soulwatch.host.app import create_app
 from soulwatch.host.clock import Clock
@@ -87,6 +89,13 @@ class Served:
         return opened
 
 
+async def until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait until it is so. Raises TimeoutError."""
+    with anyio.fail_after(seconds):
+        while not is_so():  # noqa: ASYNC110  - what is waited for knows of no event
+            await anyio.sleep(0.005)
+
+
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
@@ -117,8 +126,8 @@ def free_port() -> socket.socket:
 
 
 @asynccontextmanager
-async def running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[QuietServer]:
-    """A uvicorn set up as `soulwatch serve` does it, that ends without waiting for anybody."""
+async def running(app: ASGIApp, listener: socket.socket, *, is_quiet: bool = True) -> AsyncIterator[uvicorn.Server]:
+    """A uvicorn set up as `soulwatch serve` does it; a quiet one ends without a word to anybody who is connected."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -129,7 +138,7 @@ async def running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[QuietS
         proxy_headers=False,
         server_header=False,
     )
-    server = QuietServer(config)
+    server = QuietServer(config) if is_quiet else Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         while not server.started:
@@ -137,5 +146,5 @@ async def running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[QuietS
             await asyncio.sleep(0.001)
         yield server
     finally:
-        server.stop()
+        server.stop() if isinstance(server, QuietServer) else setattr(server, "should_exit", True)
         await task

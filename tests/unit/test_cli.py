@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import re
@@ -8,6 +9,8 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 from support.commands import here, logging_as_it_was
 from support.terminal import Done
 
@@ -17,11 +20,13 @@ from soulwatch.commands.checks_of_machine import examine_clock, examine_python, 
 from soulwatch.commands.demo import demo_overrides, known_port
 from soulwatch.commands.given import Given
 from soulwatch.commands.listening import listen, port_of
+from soulwatch.commands.progress import Bars
 from soulwatch.commands.root import COMMANDS, root
 from soulwatch.commands.telling import columns, shown
 from soulwatch.errors import SoulwatchError
 from soulwatch.host.keys import parse_key
 from soulwatch.host.settings import load_settings
+from soulwatch.values import Event
 
 __all__ = ["here", "logging_as_it_was"]
 
@@ -294,6 +299,28 @@ def test_who_allows_some_plugins_only_has_the_sandbox_in_the_demonstration_all_t
     assert settings(**{**some, **demo_overrides(settings(**some), 1)}).plugins.allow == ("spotify", "sandbox")
 
 
+def test_the_demonstration_says_how_to_install_the_sandbox(tmp_path):
+    code = "import sys; sys.modules['soulwatch_sandbox'] = None; from soulwatch.cli import main; "
+    code += "main(['serve', '--demo', '--port', '0'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install soulwatch-sandbox" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["connections", "config", "doctor", "login-code"])
+def test_where_no_demonstration_ever_ran_it_says_how_to_begin_one(here, command):
+    done = here.run(command, "--demo")
+    assert (done.code, done.out) == (1, "")
+    assert "`soulwatch serve --demo` begins one" in done.err
+
+
 @pytest.mark.parametrize("kept", ["", "{", "[]", '{"port": "x"}', '{"port": 70000}', '{"port": -1}'])
 def test_a_port_that_was_kept_badly_is_forgotten(settings, kept):
     made = settings()
@@ -333,7 +360,11 @@ def test_doctor_fails_where_the_database_is_none(here):
 
 def test_doctor_fails_where_another_program_has_the_port(here):
     with socket.create_server(("127.0.0.1", 0)) as other:
-        hangs_up = threading.Thread(target=lambda: other.accept()[0].close())
+
+        def hang_up():
+            other.accept()[0].close()
+
+        hangs_up = threading.Thread(target=hang_up)
         hangs_up.start()
         here.set(SOULWATCH_PORT=str(other.getsockname()[1]))
         done = here.run("doctor")
@@ -379,6 +410,25 @@ def test_a_python_too_old_fails(version, level):
 @pytest.mark.parametrize(("year", "level"), [(1970, "fail"), (2025, "fail"), (2027, "ok")])
 def test_a_clock_before_this_was_written_fails(year, level):
     assert examine_clock(datetime(year, 1, 1, tzinfo=UTC)).level == level
+
+
+# Progress
+
+
+def test_progress_has_a_bar_for_each_poll_of_many_pages_while_it_lasts():
+    progress = Progress(console=Console(file=io.StringIO()))
+    bars = Bars(progress, total=2)
+
+    def shown():
+        return [(task.description, task.completed, task.total) for task in progress.tasks]
+
+    said = {"dataType": "archive", "done": 100, "total": 250}
+    bars.on_event(Event("extraction_progress", "ada", "sandbox", "c1", said))
+    bars.on_event(Event("new_data", "ada", "sandbox", "c1", {"dataType": "archive", "count": 100}))
+    assert shown() == [("polling", 0, 2), ("sandbox archive", 100, 250)]
+    bars.done("c1", "archive")
+    bars.done("c1", "mood")
+    assert shown() == [("polling", 2, 2)]
 
 
 # Telling

@@ -41,7 +41,7 @@ def both(monkeypatch, read, *args):
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("body", NO_JSON, ids=lambda body: repr(body[:20]))
 def test_what_is_no_json_is_a_value_error_and_nothing_else(body):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         decode(body)
 
 

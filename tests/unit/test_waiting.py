@@ -34,7 +34,8 @@ def test_a_wait_is_understood_in_every_form(text, wait_s):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "soon", "inf", "NaN", "1e999", "120, 120", "Sun, 99 Mar 2026 12:00:30 GMT", "12:00", "\x00", "٣٠ s"]
+    "text",
+    ["", " ", "soon", "inf", "NaN", "1e999", "120, 120", "Sun, 99 Mar 2026 12:00:30 GMT", "12:00", "\x00", "٣٠ s"],
 )
 def test_a_wait_that_cannot_be_read_is_none(text):
     assert parse_retry_after(text, NOW) is None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from soulwatch.errors import SettingsError, SoulwatchError
+from soulwatch.errors import NotFound, SettingsError, SoulwatchError
 
 if TYPE_CHECKING:
     from soulwatch.host.host import Host
@@ -45,7 +45,12 @@ class Given:
             return settings
         from soulwatch.commands.demo import demo_overrides, known_port  # noqa: PLC0415
 
-        return load_settings(overrides={**self.overrides, **demo_overrides(settings, known_port(settings))})
+        port = known_port(settings)
+        if not port:
+            raise NotFound(
+                f"There is no demonstration in {settings.data_dir} yet; `soulwatch serve --demo` begins one."
+            )
+        return load_settings(overrides={**self.overrides, **demo_overrides(settings, port)})
 
     def command(self, name: str) -> str:
         """How another command is called for the same installation."""

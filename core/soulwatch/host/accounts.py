@@ -12,10 +12,10 @@ from sqlalchemy.exc import IntegrityError
 
 from soulwatch.errors import NotFound, SoulwatchError
 from soulwatch.host import news
+from soulwatch.host.aftermath import Announce
 from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
-from soulwatch.host.refresher import Announce
 from soulwatch.host.safe import TokenSafe
 from soulwatch.host.store import connections, events, polls
 from soulwatch.host.store.database import Database

@@ -28,19 +28,28 @@ class TooSlow(Exception):
 class Listener:
     """One socket's events, from a number on."""
 
-    def __init__(self, database: Database, user: str, after: int) -> None:
+    def __init__(self, database: Database, user: str, after: int, queue_length: int = QUEUE_LENGTH) -> None:
         self.user = user
         self.last = after
         self._database = database
         self._queue: deque[Event] = deque()
+        self._queue_length = queue_length
+        self._room = queue_length
         self._news = anyio.Event()
+        self._overflow = anyio.Event()
         self._is_behind = True
-        self._is_too_slow = False
+
+    @property
+    def newest(self) -> int:
+        """The number of the newest event that is told or waits to be."""
+        return self._queue[-1].seq if self._queue else self.last
 
     def offer(self, event: Event) -> None:
         """Something happened to this user."""
-        if len(self._queue) >= QUEUE_LENGTH:
-            self._is_too_slow = True
+        if self._is_behind:
+            pass  # the store is read on from before it
+        elif len(self._queue) >= self._room:
+            self._overflow.set()
         else:
             self._queue.append(event)
         self._news.set()
@@ -50,46 +59,48 @@ class Listener:
         self._is_behind = True
         self._news.set()
 
+    async def overflow(self) -> None:
+        """Wait until more happened than could be told. Raises TooSlow."""
+        await self._overflow.wait()
+        raise TooSlow
+
     async def next(self) -> Event:
-        """The next event, in order. Raises TooSlow."""
+        """The next event, in order."""
         while True:
-            if self._is_too_slow:
-                raise TooSlow
+            while self._queue:
+                if self._queue[0].seq > self.last + 1:
+                    await self._catch_up()
+                event = self._queue.popleft()
+                if event.seq > self.last:
+                    self.last = event.seq
+                    return event
             if self._is_behind:
                 await self._catch_up()
-            while self._queue:
-                event = self._queue.popleft()
-                if event.seq <= self.last:
-                    continue
-                if event.seq > self.last + 1:
-                    self._queue.appendleft(event)
-                    await self._catch_up()
-                    continue
-                self.last = event.seq
-                return event
+                continue
             self._news = anyio.Event()
             await self._news.wait()
 
     async def _catch_up(self) -> None:
         self._is_behind = False
         async with self._database.reading() as transaction:
-            missed = await events.after(transaction, self.user, self.last, limit=QUEUE_LENGTH)
-        if not missed:
-            # Forgotten by retention: nothing in between can come any more.
-            self.last = self._queue[0].seq - 1 if self._queue else self.last
+            missed = await events.after(transaction, self.user, self.last, limit=self._queue_length)
         known = {event.seq for event in missed}
         rest = [event for event in self._queue if event.seq not in known]
         self._queue = deque(sorted([*missed, *rest], key=lambda event: event.seq))
-        if missed and missed[0].seq > self.last + 1:
-            self.last = missed[0].seq - 1
-        self._is_behind = len(missed) == QUEUE_LENGTH
+        if self._queue:
+            # What is not there before it was forgotten by retention, and cannot come any more.
+            self.last = max(self.last, self._queue[0].seq - 1)
+        # Who comes back after a while is not slow for having much to read.
+        self._room = len(missed) + self._queue_length
+        self._is_behind = self._is_behind or len(missed) == self._queue_length
 
 
 class Broadcaster:
     """Knows every open socket of this process."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, queue_length: int = QUEUE_LENGTH) -> None:
         self._database = database
+        self._queue_length = queue_length
         self._listeners: dict[str, set[Listener]] = {}
 
     @property
@@ -106,7 +117,7 @@ class Broadcaster:
     @contextmanager
     def listening(self, user: str, after: int) -> Iterator[Listener]:
         """A listener for this user's events after number `after`."""
-        listener = Listener(self._database, user, after)
+        listener = Listener(self._database, user, after, self._queue_length)
         self._listeners.setdefault(user, set()).add(listener)
         try:
             yield listener
@@ -125,5 +136,5 @@ class Broadcaster:
             newest = await events.last_seqs(transaction, users)
         for user, seq in newest.items():
             for listener in self._listeners.get(user, ()):
-                if listener.last < seq:
+                if listener.newest < seq:
                     listener.look()

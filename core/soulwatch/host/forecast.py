@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from soulwatch.host import news
+from soulwatch.host.aftermath import Announce
 from soulwatch.host.clock import Clock
 from soulwatch.host.platforms import Platforms
-from soulwatch.host.refresher import Announce
 from soulwatch.host.store import connections, events
 from soulwatch.host.store.database import Database
 

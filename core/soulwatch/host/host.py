@@ -16,6 +16,7 @@ from sqlalchemy import Row
 from soulwatch.errors import NeedsReauth
 from soulwatch.host.access import Access
 from soulwatch.host.accounts import Accounts
+from soulwatch.host.breaker import Breakers
 from soulwatch.host.broadcaster import Broadcaster
 from soulwatch.host.budget import Budget
 from soulwatch.host.clock import Clock, SystemClock
@@ -77,8 +78,9 @@ class Host:
         plugins.register(self.broadcaster, "broadcaster", "soulwatch")
         self.plan = Plan(self.platforms, clock, settings.zone)
         budget = Budget(clock, settings.concurrency)
-        refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, owner)
-        self.tokens = Tokens(database, safe, refresher, clock, policy, self.announce, concurrency=settings.concurrency)
+        self.breakers = Breakers(database, clock)
+        refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, self.breakers, owner)
+        self.tokens = Tokens(database, safe, refresher, clock, policy, self.announce)
         self.poller = Poller(
             database, self.tokens, self.platforms, self.plan, budget, clock, self.announce, owner, settings.lease
         )

@@ -105,7 +105,7 @@ class Outbound(httpx.AsyncBaseTransport):
         except TimeoutError:
             message = f"No whole answer within {self._timeout_s:g} s"
             raise httpx.ReadTimeout(message, request=request) from None
-        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _HOP_HEADERS]
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _DROPPED_HEADERS]
         return httpx.Response(
             response.status_code, headers=headers, content=body, extensions=response.extensions, request=request
         )
@@ -116,11 +116,19 @@ class Outbound(httpx.AsyncBaseTransport):
             raise UnexpectedAnswer(f"The answer is encoded as {encoding!r}, which was not asked for.")
         unpack = zlib.decompressobj(GZIP) if encoding == "gzip" else None
         body = bytearray()
+        received = 0
         async for chunk in response.stream:  # type: ignore[union-attr]
-            # Unpacking is told how much it may give, or 400 KiB could become 400 MiB in one step.
-            body += unpack.decompress(chunk, self._largest + 1 - len(body)) if unpack else chunk
-            if len(body) > self._largest:
+            received += len(chunk)
+            try:
+                # Unpacking is told how much it may give, or 400 KiB could become 400 MiB in one step.
+                body += unpack.decompress(chunk, self._largest + 1 - len(body)) if unpack else chunk
+            except zlib.error as broken:
+                raise httpx.DecodingError(f"The answer cannot be unpacked: {broken}") from None
+            # What unpacks to nothing could go on for ever.
+            if max(len(body), received) > self._largest:
                 raise UnexpectedAnswer(f"The answer is larger than {self._largest:,} bytes: not read to the end.")
+        if unpack is not None and received and not unpack.eof:
+            raise httpx.DecodingError("The packed answer breaks off.")
         return bytes(body)
 
     async def aclose(self) -> None:
@@ -128,7 +136,8 @@ class Outbound(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-_HOP_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
+# Cookies among them: connections share a client, and one user's must not be sent with another's token.
+_DROPPED_HEADERS = frozenset({b"content-encoding", b"content-length", b"transfer-encoding", b"set-cookie"})
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import httpx
@@ -30,6 +30,7 @@ class Platforms:
         self._context = context or (lambda: trust(settings.ca_file))
         self._trusted: ssl.SSLContext | None = None
         self._ways: dict[str, Outbound] = {}
+        self._secret_in_use: dict[str, int] = {}
         self._clients: dict[str, httpx.AsyncClient] = {}
 
     def plugin(self, name: str) -> Plugin:
@@ -37,6 +38,11 @@ class Platforms:
         plugin = self._plugins[name]
         plugin.facts  # noqa: B018  - raises where the plugin is for no platform
         return plugin
+
+    def known(self, name: str) -> Platform | None:
+        """A platform's declared facts, or None where its plugin is not in use."""
+        plugin = self._plugins.get(name)
+        return plugin.platform if plugin else None
 
     def facts(self, name: str) -> Platform:
         """A platform's facts, the operator's scopes in place of the declared ones."""
@@ -70,17 +76,31 @@ class Platforms:
                 f"{facts.title} has no OAuth client: set {name}_CLIENT_ID and {name}_CLIENT_SECRET "
                 "(how to get them is in the plugin's README)."
             )
-        return Client(found.id, found.secret.get_secret_value() if found.secret else None)
+        secrets = [found.secret, *found.old_secrets]
+        secret = secrets[self._secret_in_use.get(facts.client_name, 0) % len(secrets)]
+        return Client(found.id, secret.get_secret_value() if secret else None)
+
+    def try_next_secret(self, facts: Platform) -> bool:
+        """The secret in use was refused: go on to the next one that is set; False where all have been tried."""
+        found = self._settings.client(facts.client_name)
+        count = 1 + len(found.old_secrets) if found else 1
+        following = (self._secret_in_use.get(facts.client_name, 0) + 1) % count
+        self._secret_in_use[facts.client_name] = following
+        return following != 0
+
+    def of_clients(self, names: Collection[str]) -> list[str]:
+        """The platforms that use these OAuth clients of ours."""
+        return [plugin.name for plugin in self._plugins.platforms if plugin.facts.client_name in names]
 
     def title(self, name: str) -> str:
         """What people call a platform, installed or not."""
-        plugin = self._plugins.get(name)
-        return plugin.platform.title if plugin and plugin.platform else name.title()
+        facts = self.known(name)
+        return facts.title if facts else name.title()
 
     def hint(self, name: str) -> str:
         """What a user should know about connecting this platform again."""
-        plugin = self._plugins.get(name)
-        return plugin.platform.reconnect_hint if plugin and plugin.platform else ""
+        facts = self.known(name)
+        return facts.reconnect_hint if facts else ""
 
     def way(self, name: str) -> Outbound:
         """The bounded way out to a platform."""

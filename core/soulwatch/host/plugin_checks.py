@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +28,8 @@ def check_platform(name: str, answer: Any) -> Platform | None:
     for url in urls:
         if urlsplit(url).scheme != "https" or not urlsplit(url).hostname:
             raise PluginError(f"{url!r} is no https address", plugin=name)
+    _check_texts(name, "hosts", answer.hosts)
+    _check_texts(name, "scopes", oauth.scopes)
     if not answer.hosts or urlsplit(answer.identity.url).hostname not in answer.hosts:
         raise PluginError(f"hosts {answer.hosts} do not hold the host of {answer.identity.url}", plugin=name)
     return answer
@@ -39,18 +42,34 @@ def check_token(name: str, answer: Any) -> Token:
             f"The plugin {name} gave {type(answer).__name__} from refresh_token, expected a Token with access.",
             plugin=name,
         )
-    if answer.expires_at is not None and answer.expires_at.tzinfo is None:
-        raise PluginError(f"The plugin {name} gave a Token whose expires_at has no time zone.", plugin=name)
+    if answer.refresh is not None and (not isinstance(answer.refresh, str) or not answer.refresh):
+        raise PluginError(f"The plugin {name} gave a Token whose refresh is neither a text nor None.", plugin=name)
+    for field in ("expires_at", "grant_expires_at"):
+        at = getattr(answer, field)
+        if at is not None and (not isinstance(at, datetime) or at.tzinfo is None):
+            raise PluginError(
+                f"The plugin {name} gave a Token whose {field} is neither a time with its zone nor None.", plugin=name
+            )
+    _check_texts(name, "scopes", answer.scopes)
     return answer
 
 
 def check_endpoints(name: str, answer: Any) -> Mapping[str, Endpoint]:
     """The endpoints by name. Raises PluginError where there are others than endpoints, or two of one name."""
-    if not isinstance(answer, Sequence) or not all(isinstance(endpoint, Endpoint) for endpoint in answer):
+    is_list = isinstance(answer, Sequence) and not isinstance(answer, str)
+    if not is_list or not all(isinstance(endpoint, Endpoint) for endpoint in answer):
         raise PluginError(
             f"The plugin {name} gave {answer!r} from poll_endpoints, expected a list of Endpoint.", plugin=name
         )
     endpoints = {endpoint.name: endpoint for endpoint in answer}
     if len(endpoints) != len(answer):
         raise PluginError(f"The plugin {name} gave two endpoints of one name.", plugin=name)
+    for endpoint in answer:
+        _check_texts(name, f"{endpoint.name}.key", endpoint.key)
     return endpoints
+
+
+def _check_texts(name: str, field: str, value: Any) -> None:
+    # A text is a sequence of texts too: without its comma, ("api.example.com") is 15 hosts of one letter.
+    if isinstance(value, str) or not isinstance(value, Sequence) or not all(isinstance(one, str) for one in value):
+        raise PluginError(f"The plugin {name} has {field} {value!r}, expected a tuple of texts.", plugin=name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions
 from typing import Any
 
 import anyio
@@ -75,7 +76,7 @@ class Plugin:
                 for answer in self._answers.on_event(event=event):
                     if inspect.isawaitable(answer):
                         await answer
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("plugin %s failed on event %s", self.name, event.type)
 
     async def _ask(self, hook: str, **question: Any) -> Any:
@@ -84,9 +85,11 @@ class Plugin:
             return await answer if inspect.isawaitable(answer) else answer
         except (SoulwatchError, httpx.HTTPError):
             raise
-        except Exception as broken:
+        except (Exception, SystemExit) as broken:
+            # What an exception says of a token answer may hold the token: its kind has to do there.
+            said = "" if hook == "refresh_token" else f": {broken}"
             raise PluginError(
-                f"The plugin {self.name} failed in {hook}: {type(broken).__name__}: {broken}. "
+                f"The plugin {self.name} failed in {hook}: {type(broken).__name__}{said}. "
                 f"Its other work goes on; report it to the authors of {self.distribution}.",
                 plugin=self.name,
             ) from broken
@@ -123,7 +126,7 @@ class Plugins:
     def discover(self, *, allow: Sequence[str] | None = None, deny: Sequence[str] = ()) -> None:
         """Load what is installed. One that fails is recorded and the rest goes on; what is denied is not imported."""
         claims: dict[str, list[EntryPoint]] = {}
-        for entry in entry_points(group=GROUP):
+        for entry in self._installed():
             claims.setdefault(entry.name, []).append(entry)
         for name, entries in sorted(claims.items()):
             owners = sorted({_distribution(entry)[0] for entry in entries})
@@ -135,6 +138,23 @@ class Plugins:
                 self.problems.append(Problem(name, owners[0], "switched off by the settings plugins.allow or .deny"))
             else:
                 self._load(entries[0])
+
+    def _installed(self) -> Iterator[EntryPoint]:
+        """What distributions say they have; one whose records are broken keeps none of the others from being found."""
+        seen: set[str] = set()
+        for distribution in distributions():
+            name = ""
+            try:
+                name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
+                if name in seen:
+                    continue  # the first on the path is the one that is imported
+                seen.add(name)
+                found = list(distribution.entry_points.select(group=GROUP))
+            except Exception as broken:  # noqa: BLE001 - whatever is written there
+                if f"[{GROUP}]" in (distribution.read_text("entry_points.txt") or ""):
+                    self.problems.append(Problem(name, name, f"its entry_points.txt cannot be read: {broken}"))
+                continue
+            yield from found
 
     def _load(self, entry: EntryPoint) -> None:
         distribution, version = _distribution(entry)

@@ -16,12 +16,12 @@ from soulwatch.api import Api
 from soulwatch.endpoint import Endpoint
 from soulwatch.errors import CursorExpired, NeedsReauth, NotFound, PluginError, RateLimited, SoulwatchError
 from soulwatch.host import news
+from soulwatch.host.aftermath import Announce
 from soulwatch.host.budget import Budget
 from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.reading import Reading, read_ahead
-from soulwatch.host.refresher import Announce
 from soulwatch.host.settling import reason_of
 from soulwatch.host.store import connections, events, items, polls
 from soulwatch.host.store.database import Database
@@ -209,9 +209,10 @@ class Poller:
             await self._hand_back(claimed)
             return
         reason, now = reason_of(broken), self._clock.now()
-        retry_at = getattr(broken, "retry_at", None) or now + self._wait(claimed.fail_count)
-        if reason == "misconfigured" and whose is not None and endpoint is not None:
-            retry_at = await self._scheduled(whose, endpoint) or retry_at
+        retry_at = getattr(broken, "retry_at", None)
+        if retry_at is None and reason == "misconfigured" and whose is not None and endpoint is not None:
+            retry_at = await self._scheduled(whose, endpoint)
+        retry_at = retry_at or now + self._wait(claimed.fail_count)
         async with self._database.writing() as transaction:
             is_ours = await polls.put_off(
                 transaction, claimed.id, claimed.fence, due_at=retry_at, reason=reason, message=str(broken)

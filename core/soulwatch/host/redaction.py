@@ -19,7 +19,7 @@ _WORDS = (
 )
 _SECRET_NAME = re.compile(rf"(?i)(?:[\w-]*[_-])?(?:{_WORDS})s?")
 
-_ADDRESS = r"(?i)\b([a-z][a-z0-9+.-]*://"
+_ADDRESS = r"(?i)(?<![a-z0-9+.-])([a-z][a-z0-9+.-]*://"
 _IS = r"(?:\\*[\"'])?\s*[=:]\s*(?:\\*[\"'])?"
 _NOT_YET = r"(?!\[redacted\])"
 

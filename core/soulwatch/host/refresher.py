@@ -6,58 +6,39 @@ in the journal, sealed, from where the next claim takes it up.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import anyio
 import httpx
 from sqlalchemy import Row
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from soulwatch.errors import NeedsReauth, PlatformError, PluginError, SoulwatchError, Unavailable
+from soulwatch.errors import PluginError, Unavailable
 from soulwatch.host import news
+from soulwatch.host.aftermath import Aftermath, Announce
+from soulwatch.host.attempt import Attempt
+from soulwatch.host.breaker import Breakers
 from soulwatch.host.clock import Clock
 from soulwatch.host.outbound import LARGEST_TOKEN_ANSWER, client_over
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.safe import RawAnswer, TokenSafe
 from soulwatch.host.send_once import Replay, SendOnce
-from soulwatch.host.settling import changes_after
 from soulwatch.host.store import attempts, connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
-from soulwatch.values import Event, Token
+from soulwatch.host.vault import SealBroken
+from soulwatch.values import Token
 
 logger = logging.getLogger("soulwatch.tokens")
 
-Announce = Callable[[list[Event]], Awaitable[None]]
+LET_FINISH_S = 3.0
+"""Who is cancelled still waits so long for a request that has left: to cut it off could cost the grant."""
 
-
-@dataclass(slots=True)
-class Attempt:
-    """A claimed connection and the journal entry of what is being tried for it."""
-
-    row: Row[Any]
-    id: int
-    deadline: float
-    """Monotonic time after which nothing may be sent."""
-    answer: RawAnswer | None = None
-    """What was answered before a crash, to be read instead of sending."""
-    transport: SendOnce | None = None
-
-    def state_after(self, error: SoulwatchError) -> str:
-        """How the journal closes this attempt; `received` where its answer still has to be read."""
-        is_kept = self.answer is not None or (self.transport is not None and self.transport.is_answered)
-        if isinstance(error, PluginError) and is_kept:
-            return "received"  # the plugin is at fault, and what it could not read may be the only token there is
-        if is_kept:
-            return "rejected"
-        return "unknown" if self.may_have_been_acted_on else "not_sent"
-
-    @property
-    def may_have_been_acted_on(self) -> bool:
-        """Whether the platform may have used up the refresh token although no answer is kept."""
-        return self.transport is not None and self.transport.is_sent and not self.transport.is_answered
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
 
 
 class Refresher:
@@ -71,6 +52,7 @@ class Refresher:
         clock: Clock,
         policy: RefreshPolicy,
         announce: Announce,
+        breakers: Breakers,
         owner: str,
     ) -> None:
         self._database = database
@@ -79,19 +61,48 @@ class Refresher:
         self._clock = clock
         self._policy = policy
         self._announce = announce
+        self._breakers = breakers
+        self._aftermath = Aftermath(database, platforms, breakers, clock, policy, announce)
         self._owner = owner
 
-    async def claim(self, connection_id: str) -> Attempt | None:
-        """Take the sole right to refresh, and write down the intent with it; None where somebody else has it."""
+    async def let_through(self, platform: str) -> None:
+        """Return where a platform's token endpoint may be asked. Raises Misconfigured while our client is refused."""
+        facts = self._platforms.known(platform)
+        if facts is not None:
+            await self._breakers.let_through(facts.client_name)
+
+    def at_once(self, platform: str) -> int:
+        """How many token requests of a platform may be under way together."""
+        facts = self._platforms.known(platform)
+        return facts.concurrency if facts else 1
+
+    async def held_up(self) -> list[str]:
+        """The platforms at which our client is refused, until the next probe."""
+        return self._platforms.of_clients(await self._breakers.waiting())
+
+    async def claim(self, connection_id: str, generation: int | None = None) -> Attempt | None:
+        """Take the sole right to refresh, and write down the intent with it.
+
+        None where somebody else has it, or the token is no longer of `generation`: then it was refreshed meanwhile.
+        """
         started, now = self._clock.monotonic(), self._clock.now()
         deadline = started + self._policy.send_within * self._policy.lease.total_seconds()
         async with self._database.writing() as transaction:
-            row = await connections.claim(transaction, connection_id, self._owner, now, now + self._policy.lease)
+            until = now + self._policy.lease
+            row = await connections.claim(transaction, connection_id, self._owner, now, until, generation=generation)
             if row is None:
                 return None
-            attempt = None
+            attempt: Attempt | None = None
+            is_in_doubt = False
             for earlier in await attempts.open_of(transaction, connection_id, row.fence):
-                attempt = await self._take_up(transaction, row, earlier, deadline) or attempt
+                answer, is_doubtful = await self._take_up(transaction, row, earlier)
+                is_in_doubt |= is_doubtful
+                if answer is not None and attempt is None:
+                    attempt = Attempt(row, earlier.id, deadline, answer=answer)
+            if is_in_doubt and attempt is None and not row.is_ambiguous:
+                # Prompt retries begin with this doubt, whatever failed before it.
+                await connections.mark(transaction, row.id, row.fence, is_ambiguous=True, fail_count=0)
+                row = await connections.get(transaction, row.id) or row
             if attempt is None:
                 journal_id = await attempts.intend(
                     transaction,
@@ -105,46 +116,94 @@ class Refresher:
                 attempt = Attempt(row, journal_id, deadline)
             return attempt
 
-    async def _take_up(self, transaction: Any, row: Row[Any], earlier: Row[Any], deadline: float) -> Attempt | None:
+    async def _take_up(
+        self, transaction: AsyncConnection, row: Row[Any], earlier: Row[Any]
+    ) -> tuple[RawAnswer | None, bool]:
         """What a claim before this one left behind: an answer to apply, or the doubt whether anything was sent."""
-        is_current = earlier.token_fingerprint == row.token_fingerprint
+        # The generation too: a platform may keep its refresh token, and then only that tells the attempts apart.
+        is_current = (earlier.generation, earlier.token_fingerprint) == (row.generation, row.token_fingerprint)
         if is_current and earlier.state == "received" and earlier.answer is not None:
-            answer = self._safe.open_answer(row, earlier.id, earlier.answer)
-            return Attempt(row, earlier.id, deadline, answer=answer)
-        if is_current:
-            await connections.mark(transaction, row.id, row.fence, is_ambiguous=True)
+            try:
+                return self._safe.open_answer(row, earlier.id, earlier.answer), False
+            except SealBroken:
+                logger.exception("a kept answer cannot be opened any more", extra={"connection": row.id})
         await attempts.close(transaction, earlier.id, "unknown" if is_current else "superseded", self._clock.now())
-        return None
+        return None, is_current
 
     async def refresh(self, attempt: Attempt) -> Token:
-        """Carry out a claimed attempt. Raises SoulwatchError, the claim given back and the reason written down."""
-        row = attempt.row
+        """Carry out a claimed attempt. Raises SoulwatchError, the claim given back and the reason written down.
+
+        It goes on in a task of its own, which outlasts a caller that is cancelled, whatever the caller uses for it.
+        """
+        work = asyncio.ensure_future(self._carry_out(attempt))
         try:
-            token = self._safe.open(row)
-            facts = self._platforms.facts(row.platform)
-            client = self._platforms.client(facts)
-            async with client_over(self._way(attempt)) as http:
-                fresh = await self._platforms.plugin(row.platform).refresh_token(token, client, http)
-        except (SoulwatchError, httpx.HTTPError) as broken:
-            raise await self._settle(attempt, _named(broken, attempt)) from broken
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._give_back(attempt)
-            raise
+            return await asyncio.shield(work)
+        finally:
+            if not work.done():
+                await self._wind_up(attempt, work)
+
+    async def _wind_up(self, attempt: Attempt, work: asyncio.Future[Token]) -> None:
+        with anyio.CancelScope(shield=True):
+            if attempt.may_have_been_acted_on:
+                await asyncio.wait({work}, timeout=LET_FINISH_S)
+            attempt.asking.cancel()
+            await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # nobody is left to hear of it
+
+    async def _carry_out(self, attempt: Attempt) -> Token:
+        fresh: Token | None = None
+        broken: Exception | None = None
+        with attempt.asking:
+            try:
+                fresh = await self._ask(attempt)
+            except Exception as raised:  # noqa: BLE001  - named and written down below, outside what may be cut off
+                broken = raised
+        if broken is not None:
+            raise await self._aftermath.settle(attempt, broken) from broken
+        if fresh is None:
+            await self._give_back(attempt)
+            raise Unavailable("The refresh was cut off; ask again.")
         return await self._apply(attempt, fresh)
+
+    async def _ask(self, attempt: Attempt) -> Token:
+        row, lease_s = attempt.row, self._policy.lease.total_seconds()
+        token = self._safe.open(row)
+        facts = self._platforms.facts(row.platform)
+        client = self._platforms.client(facts)
+        plugin = self._platforms.plugin(row.platform)
+        async with client_over(self._way(attempt)) as http:
+            try:
+                with anyio.fail_after(lease_s):
+                    return await plugin.refresh_token(token, client, http)
+            except TimeoutError:
+                message = f"The plugin {plugin.name} did not come to an end in refresh_token within {lease_s:g} s."
+                raise PluginError(message, plugin=plugin.name) from None
 
     def _way(self, attempt: Attempt) -> httpx.AsyncBaseTransport:
         if attempt.answer is not None:
             return Replay(attempt.answer)
 
         async def keep(answer: RawAnswer) -> None:
-            sealed = self._safe.seal_answer(attempt.row, attempt.id, answer)
-            async with self._database.writing() as transaction:
-                await attempts.receive(transaction, attempt.id, sealed)
+            await self._keep(attempt, self._safe.seal_answer(attempt.row, attempt.id, answer))
 
         way = self._platforms.way(attempt.row.platform).limited(LARGEST_TOKEN_ANSWER)
         attempt.transport = SendOnce(way, self._clock, attempt.deadline, keep)
         return attempt.transport
+
+    async def _keep(self, attempt: Attempt, sealed: bytes) -> None:
+        """Into the journal; however long that takes, since this may be the only token there is."""
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                async with self._database.writing() as transaction:
+                    await attempts.receive(transaction, attempt.id, sealed)
+            except (SQLAlchemyError, OSError):
+                logger.exception("a token answer could not be stored; it is tried again", extra=attempt.whose)
+                await self._clock.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                return
 
     async def _apply(self, attempt: Attempt, fresh: Token) -> Token:
         row, now = attempt.row, self._clock.now()
@@ -179,11 +238,12 @@ class Refresher:
             )
             if applied:
                 await attempts.close(transaction, attempt.id, "applied", now)
+                await self._breakers.answered(transaction, self._platforms.facts(row.platform).client_name)
                 told = await events.append(transaction, told, now)
         if not applied:
             await self._came_too_late(attempt, fresh)
             raise Unavailable("The connection changed while its token was being refreshed; ask again.")
-        logger.info("token refreshed", extra={"platform": row.platform, "connection": row.id, "user": row.user_id})
+        logger.info("token refreshed", extra=attempt.whose)
         await self._announce(told)
         return fresh
 
@@ -191,58 +251,18 @@ class Refresher:
         """The fence moved on: what was brought stays in the journal, or is revoked if the grant is no longer ours."""
         async with self._database.reading() as transaction:
             row = await connections.get(transaction, attempt.row.id)
-        if row is not None and row.token_fingerprint == attempt.row.token_fingerprint:
+        if row is not None and row.generation == attempt.row.generation:
             return  # a successor holds the claim and finds the answer in the journal
         async with self._database.writing() as transaction:
             await attempts.close(transaction, attempt.id, "superseded", self._clock.now())
         if row is None or row.sealed_key != attempt.row.sealed_key:
             logger.info("disconnected during a refresh: revoking what it brought", extra={"connection": attempt.row.id})
+            self._safe.forget(attempt.row)
             await self._platforms.revoke(attempt.row.platform, fresh)
 
     async def _give_back(self, attempt: Attempt) -> None:
-        """Cancelled: the claim is free at once, and the journal says how far it got."""
+        """Cut off: the claim is free at once, and the journal says how far it got."""
         async with self._database.writing() as transaction:
-            if attempt.transport is None or not attempt.transport.is_sent:
+            if attempt.answer is None and (attempt.transport is None or not attempt.transport.is_sent):
                 await attempts.close(transaction, attempt.id, "not_sent", self._clock.now(), "cancelled")
             await connections.let_go(transaction, attempt.row.id, attempt.row.fence)
-
-    async def _settle(self, attempt: Attempt, error: SoulwatchError) -> SoulwatchError:
-        """Write down what a failure means, let the claim go, and say what the caller is to be told."""
-        row, now = attempt.row, self._clock.now()
-        title, hint = self._platforms.title(row.platform), self._platforms.hint(row.platform)
-        async with self._database.writing() as transaction:
-            others = await attempts.open_of(transaction, row.id, row.fence)
-            is_contradicted = any(other.state == "received" and other.id != attempt.id for other in others)
-            changes = changes_after(
-                row, error, self._policy, now, self._clock.random(), is_contradicted=is_contradicted
-            )
-            if "status" in changes:
-                changes["error_message"] = (
-                    f"{title} no longer honours this connection: connect it again. {hint}".strip()
-                )
-            state = attempt.state_after(error)
-            if state != "received":
-                await attempts.close(transaction, attempt.id, state, now, str(error))
-            is_ours = await connections.let_go(transaction, row.id, row.fence, **changes)
-            is_news = "status" in changes or changes["reason"] != row.reason
-            told = await events.append(transaction, [news.status(row, changes)], now) if is_ours and is_news else []
-        log = logger.warning if is_news else logger.info
-        log("token not refreshed: %s", error, extra={"platform": row.platform, "connection": row.id})
-        await self._announce(told)
-        if isinstance(error, NeedsReauth) and "status" not in changes:
-            return Unavailable(str(error), retry_at=changes["next_refresh_at"], code=error.code)
-        return error
-
-
-def _named(broken: Exception, attempt: Attempt) -> SoulwatchError:
-    """A transport's error as one of ours; whether the platform may have acted is known by what left this host."""
-    if isinstance(broken, PlatformError):
-        if attempt.may_have_been_acted_on:
-            broken.ambiguous = True
-        return broken
-    if isinstance(broken, SoulwatchError):
-        return broken
-    kind = type(broken).__name__
-    return Unavailable(
-        f"The token endpoint could not be asked: {kind}.", code=kind, ambiguous=attempt.may_have_been_acted_on
-    )

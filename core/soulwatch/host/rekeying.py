@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import delete, select, update
 
 from soulwatch.host.safe import CONNECTIONS
 from soulwatch.host.store.database import Database
@@ -31,7 +31,7 @@ _of_flows = (
 )
 
 
-async def rotate(database: Database, vault: Vault, progress: Callable[[int], None] = lambda done: None) -> int:
+async def rotate(database: Database, vault: Vault, progress: Callable[[int], None] | None = None) -> int:
     """Seal each data key under the newest key of the ring; how many were moved.
 
     After it the older keys are needed no more: they may be taken out of ENCRYPTION_KEY. Backups made before still
@@ -54,7 +54,8 @@ async def rotate(database: Database, vault: Vault, progress: Callable[[int], Non
                     is_same = (column == row.id) & (table.c.sealed_key == row.sealed_key)
                     await transaction.execute(update(table).where(is_same).values(sealed_key=sealed))
                     moved += 1
-            progress(moved)
+            if progress is not None:
+                progress(moved)
             if len(rows) < AT_A_TIME:
                 break
             after = rows[-1].id
@@ -64,5 +65,5 @@ async def rotate(database: Database, vault: Vault, progress: Callable[[int], Non
     return moved
 
 
-def _place(row: Row[Any]) -> Place:
+def _place(row: Any) -> Place:
     return Place(CONNECTIONS, "sealed_key", row.id, row.user_id, row.platform, 0)

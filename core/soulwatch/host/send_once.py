@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import anyio
 import httpx
 
-from soulwatch.errors import PluginError
+from soulwatch.errors import PluginError, Unavailable
 from soulwatch.host.clock import Clock
 from soulwatch.host.safe import RawAnswer
 from soulwatch.oauth import RECEIVED_AT
@@ -37,8 +38,8 @@ class SendOnce(httpx.AsyncBaseTransport):
         self._is_used = False
         self.is_sent = False
         """Whether a byte of the request may have reached the platform."""
-        self.is_answered = False
-        """Whether a whole answer came and was kept."""
+        self.answer: RawAnswer | None = None
+        """The whole answer, once it came and was kept."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, keep, and only then answer. Raises NotSentError after the deadline."""
@@ -57,9 +58,19 @@ class SendOnce(httpx.AsyncBaseTransport):
             response.content,
             self._clock.now(),
         )
-        await self._keep(answer)
-        self.is_answered = True
+        # Whoever waited for it may have gone, but what came may be the only token there is.
+        with anyio.CancelScope(shield=True):
+            await self._kept(answer)
+        self.answer = answer
         return as_response(answer, request)
+
+    async def _kept(self, answer: RawAnswer) -> None:
+        try:
+            await self._keep(answer)
+        except Exception as broken:
+            raise Unavailable(
+                f"The answer of the token endpoint could not be stored: {type(broken).__name__}.", ambiguous=True
+            ) from broken
 
     def _guard(self) -> None:
         if self._clock.monotonic() > self._deadline:

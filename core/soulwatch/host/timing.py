@@ -24,7 +24,7 @@ class RefreshPolicy:
     lease: timedelta = timedelta(seconds=60)
     """How long one host has the sole right to refresh a connection."""
     floor: timedelta = timedelta(seconds=30)
-    """The shortest time between two requests for one connection, save after an unknown outcome."""
+    """The shortest time between two requests for one connection, save after an unknown outcome or near its end."""
     confirm_after: timedelta = timedelta(seconds=60)
     """How long after a platform called a grant dead it is asked again before its user is troubled."""
     wait: timedelta = timedelta(seconds=10)
@@ -58,9 +58,12 @@ class RefreshPolicy:
         is_ambiguous: bool = False,
     ) -> datetime:
         """When to try again after the `failures`-th failure in a row; never before `retry_at`."""
+        if is_ambiguous and failures <= len(PROMPT_RETRIES_S):
+            return max(now + timedelta(seconds=PROMPT_RETRIES_S[failures - 1]), retry_at or now)
         if is_ambiguous:
-            return now + timedelta(seconds=PROMPT_RETRIES_S[min(failures, len(PROMPT_RETRIES_S)) - 1])
+            failures -= len(PROMPT_RETRIES_S)
         wait = timedelta(seconds=COOL_DOWNS_S[min(failures, len(COOL_DOWNS_S)) - 1] * (0.5 + random / 2))
+        wait = max(wait, self.floor)
         if expires_at is not None and expires_at > now:
             # A few tries should fall before the token ends, however many went wrong so far.
             wait = min(wait, max((expires_at - now) / TRIES_BEFORE_EXPIRY, SHORTEST_CAP))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,8 +14,10 @@ from sqlalchemy import Row
 
 from soulwatch.errors import NeedsReauth, NotFound, SoulwatchError, Unavailable
 from soulwatch.host import news
+from soulwatch.host.aftermath import Announce
+from soulwatch.host.attempt import Attempt
 from soulwatch.host.clock import Clock
-from soulwatch.host.refresher import Announce, Attempt, Refresher
+from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
 from soulwatch.host.settling import ended, reason_of
 from soulwatch.host.store import attempts, connections, events
@@ -42,7 +44,6 @@ class Tokens:
         clock: Clock,
         policy: RefreshPolicy,
         announce: Announce,
-        concurrency: int = 10,
     ) -> None:
         self._database = database
         self._safe = safe
@@ -50,7 +51,7 @@ class Tokens:
         self._clock = clock
         self._policy = policy
         self._announce = announce
-        self._concurrency = concurrency
+        self._limiters: dict[str, anyio.CapacityLimiter] = {}
         self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
 
     async def fresh(self, connection_id: str, *, refused: str | None = None, is_asked_for: bool = False) -> Token:
@@ -61,8 +62,9 @@ class Tokens:
         again.
         """
         turn = self._turns.setdefault(connection_id, anyio.Lock())
+        # From here on, or each of many callers would wait as long after the one before it.
+        patience = self._clock.monotonic() + self._policy.wait.total_seconds()
         async with turn:
-            patience = self._clock.monotonic() + self._policy.wait.total_seconds()
             while True:
                 row = await self._row(connection_id)
                 token = await self._opened(row)
@@ -71,13 +73,24 @@ class Tokens:
                     return usable
                 if not await self._may_try(row, token, usable, is_asked_for=is_asked_for):
                     return usable or token
-                attempt = await self._refresher.claim(connection_id)
-                if attempt is None:
-                    if usable:
-                        return usable
-                    await self._wait_for_other(row, patience)
-                    continue
-                return await self._refresh(attempt, usable)
+                attempt = await self._claim(row, usable)
+                if attempt is not None:
+                    return await self._refresh(attempt, usable)
+                if (await self._row(connection_id)).generation != row.generation:
+                    continue  # another host was quicker
+                if usable:
+                    return usable
+                await self._wait_for_other(row, patience)
+
+    async def _claim(self, row: Row[Any], usable: Token | None) -> Attempt | None:
+        """The sole right to refresh; None where somebody has it, or where it can wait while our client is refused."""
+        try:
+            await self._refresher.let_through(row.platform)
+        except SoulwatchError:
+            if usable:
+                return None
+            raise
+        return await self._refresher.claim(row.id, row.generation)
 
     async def _refresh(self, attempt: Attempt, usable: Token | None) -> Token:
         try:
@@ -105,22 +118,23 @@ class Tokens:
                 await self._end_or_doubt(row, token)
             return False
         now = self._clock.now()
-        not_before = None if is_asked_for and row.fail_count else self._not_before(row)
+        not_before = self._not_before(row, is_asked_for=is_asked_for)
         if not_before is None or not_before <= now:
             return True
         if usable is None:
             raise Unavailable(row.error_message or "The token was refreshed only just now.", retry_at=not_before)
         return False
 
-    def _not_before(self, row: Row[Any]) -> datetime | None:
-        if row.fail_count:
-            not_before: datetime | None = row.next_refresh_at
-            return not_before
-        if row.last_attempt_at is None:
-            return None
-        # A clock that was set back must not make a short wait a long one.
-        last: datetime = min(row.last_attempt_at, self._clock.now())
-        return last + self._policy.floor_for(row.token_issued_at, row.token_expires_at)
+    def _not_before(self, row: Row[Any], *, is_asked_for: bool) -> datetime | None:
+        """The end of the cool-down; of the shortest time between two requests for who asks in spite of it."""
+        last: datetime | None = row.last_attempt_at
+        if last is None or last > self._clock.now():
+            return None  # a clock that was set back must not make a short wait a long one
+        floor = last + self._policy.floor_for(row.token_issued_at, row.token_expires_at)
+        cool_down: datetime | None = row.next_refresh_at if row.fail_count else None
+        if cool_down is None:
+            return floor
+        return min(floor, cool_down) if is_asked_for else cool_down
 
     async def _wait_for_other(self, row: Row[Any], patience: float) -> None:
         if self._clock.monotonic() >= patience:
@@ -130,7 +144,7 @@ class Tokens:
     async def _end_or_doubt(self, row: Row[Any], token: Token) -> None:
         """A token without a refresh token has ended, or is said to: nothing of ours can bring it back."""
         now = self._clock.now()
-        has_expired = token.expires_at is not None and token.expires_at <= now
+        has_expired = token.expires_at is not None and token.expires_at <= now + USABLE_FOR
         is_confirmed = row.doubted_at is not None and now - row.doubted_at >= self._policy.confirm_after
         if not has_expired and not is_confirmed:
             retry_at = (row.doubted_at or now) + self._policy.confirm_after
@@ -172,39 +186,40 @@ class Tokens:
 
     async def sweep(self) -> int:
         """Refresh every token that is due; how many were looked at. One that fails keeps no other waiting."""
+        without = await self._refresher.held_up()
         async with self._database.reading() as transaction:
-            due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT)
-        await self._each(due)
+            due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without)
+        async with anyio.create_task_group() as group:
+            for row in due:
+                group.start_soon(self._in_turn, row.id, row.platform)
         return len(due)
+
+    async def _in_turn(self, connection_id: str, platform: str) -> None:
+        """Refresh one, not more of a platform at once than it allows."""
+        limiter = self._limiters.setdefault(platform, anyio.CapacityLimiter(self._refresher.at_once(platform)))
+        async with limiter:
+            await self._tried(partial(self.fresh, connection_id))
 
     async def recover(self) -> int:
         """Take up what a crash left open in the journal, before anything else and whether due or not."""
         async with self._database.reading() as transaction:
             orphans = await attempts.orphans(transaction, self._clock.now())
         for connection_id in orphans:
-            logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
-            attempt = await self._refresher.claim(connection_id)
-            if attempt is not None:
-                await self._tried(partial(self._refresher.refresh, attempt))
+            await self._tried(partial(self._take_up, connection_id))
         return len(orphans)
+
+    async def _take_up(self, connection_id: str) -> None:
+        logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
+        attempt = await self._refresher.claim(connection_id)
+        if attempt is not None:
+            await self._refresher.refresh(attempt)
 
     async def next_due(self) -> datetime | None:
         """When the next token is to be refreshed."""
         async with self._database.reading() as transaction:
             return await connections.next_due(transaction)
 
-    async def _each(self, ids: Iterable[str]) -> None:
-        limiter = anyio.CapacityLimiter(self._concurrency)
-
-        async def one(connection_id: str) -> None:
-            async with limiter:
-                await self._tried(partial(self.fresh, connection_id))
-
-        async with anyio.create_task_group() as group:
-            for connection_id in ids:
-                group.start_soon(one, connection_id)
-
-    async def _tried(self, work: Callable[[], Awaitable[Token]]) -> None:
+    async def _tried(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
             await work()
         except SoulwatchError as broken:

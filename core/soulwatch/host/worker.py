@@ -12,13 +12,15 @@ import anyio
 from soulwatch.host.clock import Clock
 from soulwatch.host.poller import Poller
 from soulwatch.host.ticker import Ticker
-from soulwatch.host.tokens import Tokens
+from soulwatch.host.tokens import SWEEP_LIMIT, Tokens
 
 logger = logging.getLogger("soulwatch.worker")
 
 LONGEST_REST_S = 2.0
 """Another process may make something due at any time; so long it may go unnoticed."""
 SHORTEST_REST_S = 0.05
+REST_WHEN_HELD_UP_S = 1.0
+"""What is overdue and was not taken is somebody else's, or has to wait: looking harder does not help."""
 PAUSE_AFTER_FAILURE_S = 1.0
 STALE_AFTER = timedelta(seconds=60)
 
@@ -96,8 +98,8 @@ class Worker:
         while not self._stopping.is_set():
             self._beats["refreshing"] = self._clock.now()
             self._wake_refreshing = anyio.Event()
-            await self._tokens.sweep()
-            await self._rest(await self._tokens.next_due(), self._wake_refreshing)
+            if await self._tokens.sweep() < SWEEP_LIMIT:
+                await self._rest(await self._tokens.next_due(), self._wake_refreshing)
 
     async def _poll_what_is_due(self) -> None:
         async with anyio.create_task_group() as group:
@@ -115,6 +117,8 @@ class Worker:
     async def _poll(self, claimed: Any) -> None:
         try:
             await self._poller.poll(claimed)
+        except Exception:
+            logger.exception("a poll could not even be put off; its lease runs out")
         finally:
             self._running -= 1
             if self._running == self._most_polls - 1:
@@ -123,7 +127,8 @@ class Worker:
     async def _rest(self, until: datetime | None, wake: anyio.Event) -> None:
         seconds = LONGEST_REST_S
         if until is not None:
-            seconds = min(max((until - self._clock.now()).total_seconds(), SHORTEST_REST_S), LONGEST_REST_S)
+            left = (until - self._clock.now()).total_seconds()
+            seconds = REST_WHEN_HELD_UP_S if left <= 0 else min(max(left, SHORTEST_REST_S), LONGEST_REST_S)
 
         async def woken() -> None:
             await wake.wait()

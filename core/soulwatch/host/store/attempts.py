@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, or_, select, update
+from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.tables import attempts, connections
@@ -49,12 +49,17 @@ async def receive(connection: AsyncConnection, attempt_id: int, sealed: bytes) -
     )
 
 
-async def close(connection: AsyncConnection, attempt_id: int, state: str, now: datetime, detail: str = "") -> None:
-    """An attempt is over: `applied`, `rejected`, `not_sent`, `unknown` or `superseded`. The answer is forgotten."""
+async def close(
+    connection: AsyncConnection, attempt_id: int, state: str, now: datetime, detail: str = "", outcome: str = ""
+) -> None:
+    """An attempt is over: `applied`, `rejected`, `not_sent`, `unknown` or `superseded`. The answer is forgotten.
+
+    `outcome` says in one word whose matter it was.
+    """
     await connection.execute(
         update(attempts)
         .where(attempts.c.id == attempt_id)
-        .values(state=state, answer=None, detail=detail[:500], finished_at=now)
+        .values(state=state, answer=None, outcome=outcome or state, detail=detail[:500], finished_at=now)
     )
 
 
@@ -68,12 +73,34 @@ async def open_of(connection: AsyncConnection, connection_id: str, before_fence:
     return (await connection.execute(query)).all()
 
 
+async def outcomes(connection: AsyncConnection, platform: str, since: datetime) -> dict[str, int]:
+    """How many connections of a platform came to each outcome since then."""
+    query = (
+        select(attempts.c.outcome, func.count(attempts.c.connection_id.distinct()).label("connections"))
+        .where(attempts.c.finished_at >= since, attempts.c.platform == platform, attempts.c.outcome.is_not(None))
+        .group_by(attempts.c.outcome)
+    )
+    return {row.outcome: row.connections for row in await connection.execute(query)}
+
+
 async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[str]:
-    """Connections with open attempts that nobody is at any more."""
+    """Connections with open attempts that nobody is at any more.
+
+    An answer that a plugin could not read is left to the cool-down: reading it again at once would not help.
+    """
     query = (
         select(attempts.c.connection_id)
         .join(connections, connections.c.id == attempts.c.connection_id)
-        .where(attempts.c.state.in_(OPEN), or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now))
+        .where(
+            attempts.c.state.in_(OPEN),
+            connections.c.status == "connected",
+            or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now),
+            or_(
+                connections.c.reason.is_(None),
+                connections.c.reason != "misconfigured",
+                connections.c.next_refresh_at <= now,
+            ),
+        )
         .distinct()
     )
     return (await connection.execute(query)).scalars().all()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, delete, func, or_, select, update
+from sqlalchemy import Row, Select, case, delete, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.tables import attempts, connections, data_keys
@@ -76,13 +76,23 @@ async def replace(connection: AsyncConnection, connection_id: str, values: dict[
 
 
 async def claim(
-    connection: AsyncConnection, connection_id: str, owner: str, now: datetime, until: datetime
+    connection: AsyncConnection,
+    connection_id: str,
+    owner: str,
+    now: datetime,
+    until: datetime,
+    *,
+    generation: int | None = None,
 ) -> Row[Any] | None:
-    """Take the sole right to refresh a connection until `until`; None where somebody has it, or none may."""
+    """Take the sole right to refresh a connection until `until`.
+
+    None where somebody has it, none may, or its token is of another generation than the one asked about.
+    """
     taken = await connection.execute(
         update(connections)
         .where(
             connections.c.id == connection_id,
+            true() if generation is None else connections.c.generation == generation,
             connections.c.status == "connected",
             or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now),
         )
@@ -105,10 +115,15 @@ async def mark(connection: AsyncConnection, connection_id: str, fence: int, **va
     return done.rowcount == 1
 
 
-async def due(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[str]:
-    """Connections whose token is to be refreshed by now and that nobody is at, the most urgent first."""
+async def due(
+    connection: AsyncConnection, now: datetime, limit: int, without: Sequence[str] = ()
+) -> Sequence[Any]:
+    """Id and platform of connections whose token is to be refreshed by now and that nobody is at, urgent first.
+
+    Those of the platforms in `without` have to wait.
+    """
     query = (
-        select(connections.c.id)
+        select(connections.c.id, connections.c.platform)
         .where(
             connections.c.status == "connected",
             connections.c.next_refresh_at <= now,
@@ -117,12 +132,20 @@ async def due(connection: AsyncConnection, now: datetime, limit: int) -> Sequenc
         .order_by(connections.c.next_refresh_at)
         .limit(limit)
     )
-    return (await connection.execute(query)).scalars().all()
+    if without:
+        query = query.where(connections.c.platform.not_in(without))
+    found: Sequence[Any] = (await connection.execute(query)).all()
+    return found
 
 
 async def next_due(connection: AsyncConnection) -> datetime | None:
     """When the next token is to be refreshed."""
-    query = select(func.min(connections.c.next_refresh_at)).where(connections.c.status == "connected")
+    # What somebody is at, or was when they died, is due when their claim ends.
+    is_taken = connections.c.lease_until > connections.c.next_refresh_at
+    due_at = case((is_taken, connections.c.lease_until), else_=connections.c.next_refresh_at)
+    query = select(func.min(due_at)).where(
+        connections.c.status == "connected", connections.c.next_refresh_at.is_not(None)
+    )
     found: datetime | None = (await connection.execute(query)).scalar()
     return found
 

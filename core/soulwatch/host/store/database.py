@@ -12,7 +12,7 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from soulwatch.errors import SettingsError
@@ -74,7 +74,7 @@ class Database:
         try:
             async with self.reading() as connection:
                 await connection.exec_driver_sql("SELECT 1")
-        except (OperationalError, OSError) as broken:
+        except (DBAPIError, sqlite3.Error, OSError) as broken:
             place = self.engine.url.render_as_string(hide_password=True)
             raise SettingsError(
                 f"The database {place} cannot be opened: {getattr(broken, 'orig', broken)}. Check DATABASE_URL."

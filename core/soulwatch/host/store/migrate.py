@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 from soulwatch.errors import SettingsError
 from soulwatch.host.store.database import Database
-from soulwatch.host.store.tables import connections, items
+from soulwatch.host.store.tables import metadata
 
 VERSION_TABLE = "soulwatch_version"
 HEAD = "0001"
@@ -29,7 +29,7 @@ def _version(connection: Connection) -> str | None:
     if VERSION_TABLE in tables:
         found: str | None = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()  # noqa: S608
         return found
-    taken = sorted(tables & {connections.name, items.name})
+    taken = sorted(tables & set(metadata.tables))
     if taken:
         raise SettingsError(
             f"The database already has tables named {' and '.join(taken)} that soulwatch did not make; nothing was "
@@ -40,8 +40,14 @@ def _version(connection: Connection) -> str | None:
 
 
 def _upgrade(connection: Connection) -> bool:
-    if _version(connection) == HEAD:
+    version = _version(connection)
+    if version == HEAD:
         return False  # another process was quicker
+    if version is not None and version > HEAD:
+        raise SettingsError(
+            f"The database was made by a newer soulwatch (its tables are of version {version}, this one knows {HEAD}); "
+            "nothing was changed. Install the newer soulwatch again, or set DATABASE_URL to another database."
+        )
     # Alembic is imported here: most starts have nothing to migrate, and it takes long to load.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415

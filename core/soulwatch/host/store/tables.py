@@ -122,10 +122,10 @@ attempts = Table(
     Column("token_fingerprint", LargeBinary),
     Column("state", Text, nullable=False),
     Column("answer", LargeBinary, comment="sealed raw answer, until it is applied"),
-    Column("code", Text, comment="the platform's error code"),
+    Column("outcome", Text, comment="in one word: whose matter it was"),
     Column("detail", Text),
     Column("started_at", UtcDateTime, nullable=False),
-    Column("finished_at", UtcDateTime),
+    Column("finished_at", UtcDateTime, index=True),
 )
 Index(
     "ix_refresh_attempts_open",

@@ -12,6 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from soulwatch.host.access import Ticket
 from soulwatch.host.broadcaster import Listener, TooSlow
 from soulwatch.host.store import events
+from soulwatch.host.web.asked import decoded
 from soulwatch.host.web.shapes import event_shape
 from soulwatch.host.web.state import host_of
 from soulwatch.host.web.who import own_origins
@@ -25,10 +26,15 @@ SEND_WITHIN_S = 10.0
 LARGEST_MESSAGE = 16 * 1024
 MESSAGES_A_MINUTE = 60
 REFUSED, NOT_PROVEN, TOO_SLOW, RESTARTING = 4403, 4401, 4408, 1012
+TOO_MANY, TOO_LARGE = 1008, 1009
 
 
 class Refused(Exception):
-    """This client may not listen."""
+    """This client may not listen, or no longer; `code` says why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 async def live(socket: WebSocket) -> None:
@@ -49,9 +55,9 @@ async def live(socket: WebSocket) -> None:
         if ticket is None:
             ticket, after = await _first_message(socket)
         await _serve(socket, ticket, after)
-    except (Refused, TimeoutError):
-        await _close(socket, NOT_PROVEN)
-    except TooSlow:
+    except Refused as refused:
+        await _close(socket, refused.code)
+    except (TooSlow, TimeoutError):
         await _close(socket, TOO_SLOW)
     except WebSocketDisconnect:
         pass
@@ -68,13 +74,14 @@ def _fits(socket: WebSocket, ticket: Ticket | None) -> bool:
 
 
 async def _first_message(socket: WebSocket) -> tuple[Ticket, int | None]:
-    with anyio.fail_after(SAY_WHO_WITHIN_S):
+    message: dict[str, Any] = {}
+    with anyio.move_on_after(SAY_WHO_WITHIN_S):
         message = _decoded(await _receive(socket))
     if message.get("type") != "auth" or not isinstance(message.get("ticket"), str):
-        raise Refused
+        raise Refused(NOT_PROVEN)
     ticket = await host_of(socket).access.take_ticket(message["ticket"])
     if ticket is None or not _fits(socket, ticket):
-        raise Refused
+        raise Refused(NOT_PROVEN)
     return ticket, _seq(message.get("after"))
 
 
@@ -85,7 +92,8 @@ async def _serve(socket: WebSocket, ticket: Ticket, after: int | None) -> None:
     async with host.database.reading() as transaction:
         last = await events.last_seq(transaction, ticket.user)
         first = await events.first_seq(transaction, ticket.user)
-    is_lost = after is not None and (after > last or (first is not None and after + 1 < first))
+    oldest = last + 1 if first is None else first
+    is_lost = after is not None and (after > last or after + 1 < oldest)
     start = last if after is None or is_lost else after
     ready: dict[str, Any] = {"type": "ready", "user": ticket.user, "last": last}
     await _send(socket, ready)
@@ -99,10 +107,11 @@ async def _serve(socket: WebSocket, ticket: Ticket, after: int | None) -> None:
                 try:
                     await work
                 except (TooSlow, TimeoutError, WebSocketDisconnect, Refused) as ended:
-                    failed.append(TooSlow() if isinstance(ended, TimeoutError) else ended)
+                    failed.append(ended)
                 group.cancel_scope.cancel()
 
             group.start_soon(run, _tell(socket, listener))
+            group.start_soon(run, listener.overflow())
             group.start_soon(run, _hear(socket))
             group.start_soon(run, host.worker.stopping())
     if failed:
@@ -125,7 +134,7 @@ async def _hear(socket: WebSocket) -> None:
             minute, count = clock.monotonic(), 0
         count += 1
         if count > MESSAGES_A_MINUTE:
-            raise Refused
+            raise Refused(TOO_MANY)
         if message.get("type") == "ping":
             await _send(socket, {"type": "pong"})
 
@@ -136,14 +145,14 @@ async def _receive(socket: WebSocket) -> str | bytes:
         raise WebSocketDisconnect(message.get("code", 1005))
     text: str | bytes = message.get("text") or message.get("bytes") or ""
     if len(text) > LARGEST_MESSAGE:
-        raise Refused
+        raise Refused(TOO_LARGE)
     return text
 
 
 def _decoded(text: str | bytes) -> dict[str, Any]:
     try:
-        value = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+        value = decoded(text)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
 

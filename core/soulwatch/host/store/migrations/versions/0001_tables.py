@@ -201,13 +201,14 @@ def upgrade() -> None:
         sa.Column("token_fingerprint", sa.LargeBinary(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("answer", sa.LargeBinary(), nullable=True, comment="sealed raw answer, until it is applied"),
-        sa.Column("code", sa.Text(), nullable=True, comment="the platform's error code"),
+        sa.Column("outcome", sa.Text(), nullable=True, comment="in one word: whose matter it was"),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refresh_attempts")),
     )
     op.create_index(op.f("ix_refresh_attempts_connection_id"), "refresh_attempts", ["connection_id"], unique=False)
+    op.create_index(op.f("ix_refresh_attempts_finished_at"), "refresh_attempts", ["finished_at"], unique=False)
     op.create_index(
         "ix_refresh_attempts_open",
         "refresh_attempts",
@@ -277,6 +278,7 @@ def downgrade() -> None:
         sqlite_where=sa.text("state IN ('intent', 'received')"),
         postgresql_where=sa.text("state IN ('intent', 'received')"),
     )
+    op.drop_index(op.f("ix_refresh_attempts_finished_at"), table_name="refresh_attempts")
     op.drop_index(op.f("ix_refresh_attempts_connection_id"), table_name="refresh_attempts")
     op.drop_table("refresh_attempts")
     op.drop_index("ix_polls_due_at", table_name="polls")

@@ -1,0 +1,462 @@
+import asyncio
+import contextlib
+import gzip
+import ssl
+import time
+import tracemalloc
+import zlib
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from soulwatch import Identity, Misconfigured, OAuth2, Platform, UnexpectedAnswer
+from soulwatch.host.outbound import Addresses, Outbound, client_over, open_way, trust
+
+MIB = 1024 * 1024
+GITHUB = Platform(
+    "github",
+    "GitHub",
+    OAuth2(
+        "https://github.com/login/oauth/authorize",
+        "https://github.com/login/oauth/access_token",
+        "https://api.github.com/applications/x/token",
+    ),
+    ("api.github.com",),
+    Identity("https://api.github.com/user"),
+)
+ONE_HOST = Platform(
+    "one",
+    "One",
+    OAuth2("https://one.example/oauth/a", "https://one.example/oauth/t"),
+    ("one.example",),
+    Identity("https://one.example/me"),
+)
+
+
+class Server:
+    """A bare socket that answers every request with the same bytes, piece by piece."""
+
+    def __init__(self, *pieces, pause=0.0, context=None):
+        self.pieces, self.pause, self.context = pieces, pause, context
+        self.asked = []
+        self._visits = set()
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self.context else 'http'}://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for visit in self._visits:
+            visit.cancel()
+        await asyncio.gather(*self._visits, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader, writer):
+        self._visits.add(asyncio.current_task())
+        try:
+            await self._answer(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _answer(self, reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            for piece in self.pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(self.pause)
+            writer.close()
+            await writer.wait_closed()
+
+
+def answer(body=b"{}", status="200 OK", **headers):
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n{lines}\r\n".encode() + body
+
+
+def chunked(pieces, **headers):
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    yield f"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{lines}\r\n".encode()
+    for piece in pieces:
+        yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+    yield b"0\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def way_to(server, context=None, **limits):
+    """A client whose platform is at `server`."""
+    found = open_way(Addresses.of(ONE_HOST, server.url, server.url), context or ssl.create_default_context(), 4)
+    way = Outbound(found.addresses, found._inner, **limits)
+    async with client_over(way) as http:
+        yield http
+
+
+# Where a request goes
+
+
+def test_a_platform_is_asked_where_it_says_it_is():
+    addresses = Addresses.of(GITHUB, None, None)
+
+    for url in ("https://api.github.com/user?a=1", "https://github.com/login/oauth/access_token"):
+        assert addresses.locate(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/",
+        "http://api.github.com/user",
+        "https://api.github.com.evil.example/",
+        "https://api.github.com./user",
+        "https://api.github.com:8443/user",
+        "https://api.github.com@evil.example/",
+        "https://api.github.com%5C@evil.example/",
+        "https://evil@api.github.com/",
+        "https://www.github.com/",
+        "//api.github.com/user",
+        "/user",
+        "ftp://api.github.com/",
+        "file:///etc/passwd",
+        "",
+    ],
+)
+def test_no_other_host_is_asked(url):
+    with pytest.raises(UnexpectedAnswer, match="none of the platform's hosts"):
+        Addresses.of(GITHUB, None, None).locate(url)
+
+
+@given(
+    st.text()
+    | st.from_regex(r"\Ahttps?:/?/?[\w.@:%\\#?/\[\]-]{0,30}(api\.github\.com)[\w.@:%\\#?/\[\]-]{0,30}\Z")
+    | st.builds("https://{}{}{}".format, st.text(max_size=3), st.just("api.github.com"), st.text(max_size=3))
+)
+@example("https://api.github.com\\@evil.example/")
+@example("https://api.github.com\t.evil.example/")
+@example("https://api.github.com%2eevil.example/")
+def test_whatever_is_let_through_goes_to_one_of_the_platforms_hosts(text):
+    try:
+        url = httpx.URL(text)
+        found = Addresses.of(GITHUB, None, None).locate(str(url))
+    except (httpx.InvalidURL, UnexpectedAnswer, ValueError):
+        return
+    assert (httpx.URL(found).scheme, httpx.URL(found).host) in (("https", "api.github.com"), ("https", "github.com"))
+    assert httpx.URL(found).port is None
+
+
+async def test_a_foreign_host_is_refused_before_anything_is_sent():
+    async with Server(answer()) as server, way_to(server) as http, Server(answer()) as foreign:
+        with pytest.raises(UnexpectedAnswer):
+            await http.get(f"{foreign.url}/?token=1", headers={"Authorization": "Bearer access"})
+        assert foreign.asked == []
+
+
+@pytest.mark.parametrize(
+    ("api_url", "oauth_url", "url", "found"),
+    [
+        (
+            "https://ghe.example/api/v3",
+            None,
+            "https://api.github.com/user?a=1#b",
+            "https://ghe.example/api/v3/user?a=1#b",
+        ),
+        ("https://ghe.example/api/v3/", None, "https://api.github.com/user", "https://ghe.example/api/v3/user"),
+        ("http://127.0.0.1:9", None, "https://api.github.com?a=1", "http://127.0.0.1:9?a=1"),
+        ("http://127.0.0.1:9", None, "https://API.github.com/User", "http://127.0.0.1:9/User"),
+        ("https://ghe.example/api/v3", None, GITHUB.oauth.token_url, GITHUB.oauth.token_url),
+        (None, "https://ghe.example", GITHUB.oauth.token_url, "https://ghe.example/login/oauth/access_token"),
+        (None, "https://ghe.example", "https://api.github.com/user", "https://api.github.com/user"),
+        ("https://a.example/v3", "https://b.example", "https://api.github.com/user", "https://a.example/v3/user"),
+        (
+            "https://a.example/v3",
+            "https://b.example",
+            GITHUB.oauth.revoke_url,
+            "https://a.example/v3/applications/x/token",
+        ),
+    ],
+)
+def test_an_operators_address_takes_the_place_of_a_platforms(api_url, oauth_url, url, found):
+    addresses = Addresses.of(GITHUB, api_url, oauth_url)
+
+    assert addresses.locate(url) == found
+    assert addresses.named(url) == found
+    # What comes back from there, such as a link to the next page, is asked there.
+    assert addresses.locate(found) == found
+
+
+def test_a_platform_of_one_host_moves_as_one():
+    addresses = Addresses.of(ONE_HOST, "http://127.0.0.1:9/x", "http://127.0.0.1:9/x")
+
+    assert addresses.locate("https://one.example/me") == "http://127.0.0.1:9/x/me"
+    assert addresses.locate(ONE_HOST.oauth.token_url) == "http://127.0.0.1:9/x/oauth/t"
+
+
+async def test_a_moved_request_names_the_host_it_goes_to_and_keeps_its_body():
+    async with Server(answer()) as server, way_to(server) as http:
+        response = await http.post("https://one.example/oauth/t?x=1", data={"a": "b"}, headers={"X-More": "yes"})
+
+    head = server.asked[0].lower()
+    assert head.startswith("post /oauth/t?x=1 ")
+    assert f"host: {server.url.removeprefix('http://')}\r\n" in head
+    assert head.count("host:") == 1
+    assert "x-more: yes" in head
+    assert "content-length: 3" in head
+    # The platform's own name stays that of the request, so that links are joined to it.
+    assert str(response.url) == "https://one.example/oauth/t?x=1"
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
+async def test_a_redirect_is_not_followed(status):
+    async with Server(answer()) as sink, Server(answer(status=status, location=f"{sink.url}/steal")) as server:
+        async with way_to(server) as http:
+            response = await http.post("https://one.example/oauth/t", data={"refresh_token": "secret"})
+        assert response.status_code == int(status[:3])
+        assert sink.asked == []
+        assert len(server.asked) == 1
+
+
+async def test_what_one_connection_is_given_to_keep_is_not_sent_for_another():
+    async with Server(answer(set_cookie="session=ada; Path=/")) as server, way_to(server) as http:
+        assert "set-cookie" not in (await http.get("https://one.example/me")).headers
+        await http.get("https://one.example/me")
+
+    assert "cookie" not in server.asked[1].lower()
+
+
+# How much comes back
+
+
+async def test_a_packed_answer_is_unpacked():
+    body = gzip.compress(b'{"a": 1}')
+    async with Server(answer(body, content_encoding="gzip")) as server, way_to(server) as http:
+        response = await http.get("https://one.example/me")
+
+    assert response.json() == {"a": 1}
+    assert "content-encoding" not in response.headers
+    assert "accept-encoding: gzip\r\n" in server.asked[0].lower()
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+async def test_an_answer_may_be_as_large_as_is_allowed_and_no_larger(size):
+    async with Server(answer(b"a" * size)) as server, way_to(server, largest=1000) as http:
+        if size == 1000:
+            assert len((await http.get("https://one.example/me")).content) == size
+        else:
+            with pytest.raises(UnexpectedAnswer, match="larger than 1,000 bytes"):
+                await http.get("https://one.example/me")
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+async def test_what_counts_is_the_size_unpacked(size):
+    body = gzip.compress(b"a" * size)
+    async with Server(answer(body, content_encoding="gzip")) as server, way_to(server, largest=1000) as http:
+        if size == 1000:
+            assert len((await http.get("https://one.example/me")).content) == size
+        else:
+            with pytest.raises(UnexpectedAnswer, match="larger"):
+                await http.get("https://one.example/me")
+
+
+async def test_a_gzip_bomb_does_not_go_off():
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([*(packer.compress(bytes(MIB)) for _ in range(100)), packer.flush()])
+    async with Server(answer(bomb, content_encoding="gzip")) as server, way_to(server, largest=MIB) as http:
+        tracemalloc.start()
+        with pytest.raises(UnexpectedAnswer, match="larger"):
+            await http.get("https://one.example/me")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert len(bomb) < 200_000
+    assert most < 8 * MIB
+
+
+async def test_an_answer_that_does_not_end_is_left():
+    pieces = chunked(b"a" * 65536 for _ in range(10_000))
+    async with Server(*pieces) as server, way_to(server, largest=MIB) as http:
+        with pytest.raises(UnexpectedAnswer, match="larger"):
+            await http.get("https://one.example/me")
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [
+        pytest.param(b"\x00\x00\x00\xff\xff" * 13_107, id="blocks of nothing"),
+        pytest.param(b"a" * 65536, id="behind its end"),
+    ],
+)
+async def test_a_packed_answer_that_never_grows_is_left_too(filler):
+    packer = zlib.compressobj(wbits=31)
+    head = packer.compress(b"{}") + packer.flush(zlib.Z_FULL_FLUSH)
+    if filler.startswith(b"a"):
+        head += packer.flush()
+    pieces = chunked([head, *[filler] * 100], content_encoding="gzip")
+    async with Server(*pieces) as server, way_to(server, largest=MIB) as http:
+        with pytest.raises(UnexpectedAnswer, match="larger"):
+            await http.get("https://one.example/me")
+
+
+@pytest.mark.parametrize("body", [b"not packed at all", gzip.compress(b'{"a": 1}')[:-9], gzip.compress(b"a")[:5]])
+async def test_a_packed_answer_that_cannot_be_unpacked_is_a_broken_one(body):
+    async with Server(answer(body, content_encoding="gzip")) as server, way_to(server) as http:
+        with pytest.raises(httpx.DecodingError):
+            await http.get("https://one.example/me")
+
+
+async def test_nothing_packed_is_nothing():
+    nothing = answer(b"", status="304 Not Modified", content_encoding="gzip")
+    async with Server(nothing) as server, way_to(server) as http:
+        assert (await http.get("https://one.example/me")).content == b""
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "nonsense"])
+async def test_an_encoding_nobody_asked_for_is_refused(encoding):
+    async with Server(answer(b"{}", content_encoding=encoding)) as server, way_to(server) as http:
+        with pytest.raises(UnexpectedAnswer, match="not asked for"):
+            await http.get("https://one.example/me")
+
+
+# How long it takes
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        pytest.param([b"HTTP/1.1 200 OK\r\n", *[b"x-slow: 1\r\n"] * 100], id="headers"),
+        pytest.param([b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n", *[b"a"] * 100], id="body"),
+    ],
+)
+async def test_an_answer_that_drips_is_not_waited_for(pieces):
+    async with Server(*pieces, pause=0.05) as server, way_to(server, timeout_s=0.2) as http:
+        began = time.monotonic()
+        with pytest.raises(httpx.ReadTimeout, match="No whole answer"):
+            await http.get("https://one.example/me")
+        assert time.monotonic() - began < 2
+
+
+async def test_a_way_is_free_again_after_an_answer_that_was_not_waited_for():
+    async with Server(answer()) as server, way_to(server) as http:
+        slow = Outbound(http._transport.addresses, http._transport._inner, timeout_s=0)
+        for _ in range(8):  # twice as many as there are connections
+            with pytest.raises(httpx.TimeoutException):
+                await slow.handle_async_request(httpx.Request("GET", "https://one.example/me"))
+        assert (await http.get("https://one.example/me")).status_code == 200
+
+
+async def test_a_host_that_is_not_there_is_told_apart_by_its_error():
+    async with Server(answer()) as gone:
+        pass
+    async with way_to(gone) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get("https://one.example/me")
+
+
+@pytest.mark.parametrize(
+    "pieces", [[], [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"], [b"SSH-2.0-OpenSSH\r\n\r\n"]]
+)
+async def test_an_answer_that_breaks_off_is_a_transports_error(pieces):
+    async with Server(*pieces) as server, way_to(server) as http:
+        with pytest.raises(httpx.TransportError):
+            await http.get("https://one.example/me")
+
+
+# Who is believed
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "an invented authority")])
+        self.file = folder / "ca.pem"
+        self.file.write_bytes(self._signed(self.name, self.key, None).public_bytes(serialization.Encoding.PEM))
+
+    def context(self, alt, *, days=1):
+        """What a server of this name shows; with negative `days` its time is over."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a server")])
+        pem = self.folder / "server.pem"
+        pem.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            + self._signed(name, key, alt, days).public_bytes(serialization.Encoding.PEM)
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        return context
+
+    def _signed(self, name, key, alt, days=1):
+        now = datetime.now(UTC)
+        built = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=9))
+            .not_valid_after(now + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=alt is None, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+        if alt is None:
+            usage = dict.fromkeys(
+                ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
+            )
+            usage |= {"decipher_only": False, "digital_signature": True, "key_cert_sign": True, "crl_sign": True}
+            built = built.add_extension(x509.KeyUsage(**usage), critical=True)
+        else:
+            built = built.add_extension(x509.SubjectAlternativeName([alt]), critical=False)
+        return built.sign(self.key, hashes.SHA256())
+
+
+@pytest.fixture
+def authority(tmp_path):
+    return Authority(tmp_path)
+
+
+HERE = x509.IPAddress(ip_address("127.0.0.1"))
+
+
+async def test_an_authority_of_the_operators_own_is_believed(authority):
+    context = authority.context(HERE)
+    async with Server(answer(), context=context) as server, way_to(server, trust(authority.file)) as http:
+        assert (await http.get("https://one.example/me")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("alt", "days", "is_known", "why"),
+    [
+        pytest.param(HERE, 1, False, "certificate", id="an authority nobody knows"),
+        pytest.param(x509.DNSName("elsewhere.example"), 1, True, "certificate", id="another host"),
+        pytest.param(HERE, -1, True, "expired", id="one whose time is over"),
+    ],
+)
+async def test_a_certificate_that_is_not_right_is_not_spoken_to(authority, alt, days, is_known, why):
+    async with Server(answer(), context=authority.context(alt, days=days)) as server:
+        async with way_to(server, trust(authority.file if is_known else None)) as http:
+            with pytest.raises(httpx.ConnectError, match=why):
+                await http.post("https://one.example/oauth/t", data={"refresh_token": "secret"})
+        assert server.asked == []
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_ca_file_that_cannot_be_read_is_the_operators_to_mend(tmp_path, content):
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(Misconfigured, match=r"ca\.pem cannot be read"):
+        trust(path)
