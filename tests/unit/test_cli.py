@@ -78,7 +78,6 @@ def test_asking_what_there_is_loads_nothing_that_takes_long(asked):
     assert loaded_by(ask) <= loaded_by("import soulwatch")
 
 
-@pytest.mark.xfail(reason="soulwatch/__init__.py imports the whole kit")
 def test_the_package_itself_loads_nothing_that_takes_long():
     assert loaded_by("import soulwatch") == set()
 
