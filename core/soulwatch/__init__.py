@@ -120,14 +120,15 @@ _HOMES = {
     ),
 }
 
+if not TYPE_CHECKING:  # a type checker knows the names above, and that there are no others
 
-def __getattr__(name: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415  - likewise
+    def __getattr__(name: str) -> Any:
+        from importlib import import_module  # noqa: PLC0415  - likewise
 
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{home}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for home, names in _HOMES.items():
+            if name in names:
+                return getattr(import_module(f"{__name__}.{home}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

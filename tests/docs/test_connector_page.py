@@ -13,11 +13,8 @@ from soulwatch.host.plugins import Plugins
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "connector.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"(?ms)^##+ `(\w+)`\n(.*?)(?=^##|\Z)", PAGE))
-VALUES = {
-    name: value
-    for name, value in vars(soulwatch).items()
-    if name in soulwatch.__all__ and isinstance(value, type) and dataclasses.is_dataclass(value)
-}
+PUBLIC = {name: getattr(soulwatch, name) for name in soulwatch.__all__}
+VALUES = {name: one for name, one in PUBLIC.items() if isinstance(one, type) and dataclasses.is_dataclass(one)}
 IN_WORDS = {"1 hour": "datetime.timedelta(seconds=3600)"}
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from soulwatch.host.keys import generate_key
+from soulwatch.host.settings import load_settings
 from soulwatch_sandbox import answer_consent
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
@@ -74,6 +77,27 @@ def test_settings_of_its_own_go_into_the_application(own_settings):
     assert made["soulwatch"].routes
 
 
+def test_the_settings_of_the_service_are_understood(own_settings):
+    page = (PAGES / "run-as-a-service.md").read_text("utf-8")
+    first, more = re.findall(r"(?s)```toml\n(.*?)```", page)
+    (own_settings / "soulwatch.toml").write_text(more + first)
+    (own_settings / "encryption.key").write_text(generate_key())
+    (own_settings / "spotify.secret").write_text("invented")
+    settings = load_settings(cwd=own_settings, overrides={"data_dir": str(own_settings)})
+    assert settings.client("spotify").secret.get_secret_value() == "invented"
+    assert len(settings.encryption_key) == 1
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd examines the unit of the page")
+def test_the_unit_of_the_service_is_one(tmp_path):
+    page = (PAGES / "run-as-a-service.md").read_text("utf-8")
+    (unit,) = re.findall(r"(?s)```ini\n(.*?)```", page)
+    there = tmp_path / "soulwatch.service"
+    there.write_text(unit.replace("/opt/soulwatch/bin/soulwatch", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", str(there)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 async def test_a_program_without_a_web_side_opens_the_host(served, tmp_path):
     script = tmp_path / "report.py"
     script.write_text(files("mount-in-your-app.md")["report.py"])
@@ -131,15 +155,19 @@ const key = { Authorization: `Bearer ${process.env.KEY}` };
 globalThis.fetch = ((real) => () =>
   real(`${process.env.SOULWATCH}/api/ws-tickets`, { method: "POST", headers: key, body: '{"user": "ada"}' }))(fetch);
 const sockets = [];
-globalThis.WebSocket = class extends WebSocket { constructor(...all) { super(...all); sockets.push(this); } };
+globalThis.WebSocket = class extends WebSocket {
+  constructor(...all) {
+    super(...all);
+    sockets.push(this);
+    this.addEventListener("message", (message) => {
+      if (JSON.parse(message.data).type === "ready" && sockets.length === 1) console.log("open");
+    });
+  }
+};
 listen(process.env.SOULWATCH.replace("http", "ws") + "/ws", (event) => {
   console.log(event.type);
   if (event.type === "first") sockets.at(-1).close();
 }, () => console.log("reload"));
-setInterval(() => {
-  const open = sockets.at(-1)?.readyState === WebSocket.OPEN;
-  if (open && sockets.length === 1 && !globalThis.said) { globalThis.said = true; console.log("open"); }
-}, 20);
 """
 
 

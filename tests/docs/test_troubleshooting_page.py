@@ -13,7 +13,7 @@ PAGES = ("troubleshooting.md", "behind-a-proxy.md", "connect-your-users.md")
 # Adjacent pieces of one text, as Python joins them.
 SOURCE = re.sub(r"\"\s*\n\s*f?\"", "", "\n".join(path.read_text("utf-8") for path in (ROOT / "core").rglob("*.py")))
 OF_OTHERS = {"database is locked"}  # SQLite's words
-TEXT = (ROOT / "docs" / "how-to" / "troubleshooting.md").read_text("utf-8")
+TEXT = " ".join((ROOT / "docs" / "how-to" / "troubleshooting.md").read_text("utf-8").split())
 
 
 def quoted() -> list[str]:

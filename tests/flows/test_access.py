@@ -3,6 +3,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from support.served import on_sqlite
 
 from soulwatch.errors import NotFound
 from soulwatch.testing.clock import PlayedClock
@@ -54,6 +55,7 @@ async def test_a_code_shown_twice_at_once_signs_one_in(served):
     assert sorted(answers) == [303, 403, 403, 403, 403]
 
 
+@on_sqlite
 async def test_a_code_may_be_typed_as_people_type(served):
     code = await served.host.access.login_code()
     assert len(code) == 14
@@ -62,7 +64,7 @@ async def test_a_code_may_be_typed_as_people_type(served):
     assert (await browser.post("/sign-in", data={"code": f"  {code.lower().replace('-', ' ')} "})).status_code == 303
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_is_no_code_signs_nobody_in(served):
     browser = await served.visitor()
     for wrong in ("", "-", "AAAA-AAAA-AAAA", "x" * 100_000, "٣" * 12, "' OR 1=1 --", "\x00"):
@@ -122,6 +124,7 @@ async def test_after_signing_out_the_cookie_opens_nothing(served):
     assert (await thief.get("/")).status_code == 303
 
 
+@on_sqlite
 async def test_signing_out_ends_no_other_session(served):
     one, other = await served.operator(), await served.operator()
     await one.post("/sign-out")
@@ -129,6 +132,7 @@ async def test_signing_out_ends_no_other_session(served):
     assert await is_signed_in(other)
 
 
+@on_sqlite
 async def test_the_session_cookie_is_for_this_host_alone_and_no_script_reads_it(serve, served):
     browser = await served.visitor()
     plain = await browser.post("/sign-in", data={"code": await served.host.access.login_code()})
@@ -148,7 +152,7 @@ async def test_the_session_cookie_is_for_this_host_alone_and_no_script_reads_it(
         assert flags == {"HttpOnly", "Max-Age=604800", "Path=/", "SameSite=lax", *extra}
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_changes_something_needs_the_token_of_its_own_session(served):
     browser, other = await served.operator(), await served.operator()
     good = browser.headers.pop("X-CSRF-Token")
@@ -163,13 +167,14 @@ async def test_what_changes_something_needs_the_token_of_its_own_session(served)
     assert ticket.status_code == 201
 
 
+@on_sqlite
 async def test_the_page_holds_the_token_that_its_script_sends(served):
     browser = await served.operator()
 
     assert f'data-csrf="{browser.headers["X-CSRF-Token"]}"' in (await browser.get("/")).text
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_changes_something_has_to_come_from_our_own_pages(served):
     browser, visitor = await served.operator(), await served.visitor()
     for origin in FOREIGN:
@@ -181,6 +186,7 @@ async def test_what_changes_something_has_to_come_from_our_own_pages(served):
     assert (await browser.post("/api/ws-tickets", json={"user": "ada"}, headers=mine)).status_code == 201
 
 
+@on_sqlite
 async def test_behind_a_proxy_our_own_pages_have_the_public_origin(serve):
     async with serve(public_url="https://soulwatch.example/watch") as served:
         visitor = await served.visitor(headers={"Host": "soulwatch.example"})
@@ -208,7 +214,7 @@ async def test_an_api_key_opens_until_it_is_revoked(served):
         await served.host.access.revoke_key(key_id)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_of_secrets_only_hashes_are_kept(served, tmp_path: Path):
     _, key = await served.host.access.new_key("front end")
     browser, ticket = await served.operator(), await served.ticket()
@@ -220,7 +226,7 @@ async def test_of_secrets_only_hashes_are_kept(served, tmp_path: Path):
     assert b"front end" in stored
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_is_no_key_opens_nothing(served):
     _, key = await served.host.access.new_key("front end")
     browser = await served.operator()

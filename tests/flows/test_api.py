@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
+from support.served import on_sqlite
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def problem_of(answer):
     return answer.status_code, answer.json()["detail"]
 
 
+@on_sqlite
 async def test_plugins_are_listed_with_what_is_missing_to_use_them(serve):
     async with serve(clients={"sandbox": {"id": "x"}}, plugins={"deny": ["github"]}) as served:
         said = (await (await served.application()).get("/api/plugins")).json()
@@ -66,6 +68,7 @@ async def test_a_connection_says_how_it_is(application):
     assert (await only_connection(application))["last_sync"] is not None
 
 
+@on_sqlite
 async def test_what_is_not_there_is_not_found(served, application):
     for method, path in (
         ("GET", "/api/connections/nowhere"),
@@ -100,6 +103,7 @@ async def test_polling_a_connection_tells_what_is_new(served, application):
     assert [(poll["data_type"], poll["new"], poll["platform"]) for poll in notes] == [("notes", 3, "sandbox")]
 
 
+@on_sqlite
 async def test_a_poll_that_fails_says_why_and_the_others_go_on(served, application):
     one = await only_connection(application)
     served.sandbox.faults.add("status", path="/v1/notes", status=500, times=None)
@@ -149,6 +153,7 @@ async def test_a_connection_that_only_its_user_can_mend_is_a_conflict(served, ap
     assert (await only_connection(application))["status"] == "needs_reauth"
 
 
+@on_sqlite
 async def test_a_platform_that_asks_to_wait_is_unavailable_until_then(served, application):
     served.sandbox.expire()
     async with served.host.database.writing() as transaction:
@@ -161,6 +166,7 @@ async def test_a_platform_that_asks_to_wait_is_unavailable_until_then(served, ap
         assert 80 <= int(refused.headers["retry-after"]) <= 90
 
 
+@on_sqlite
 async def test_a_wrong_client_secret_is_the_operators_to_mend(served, application):
     async with served.host.database.writing() as transaction:
         await transaction.exec_driver_sql("UPDATE platform_connections SET token_expires_at = '2020-01-01'")
@@ -172,6 +178,7 @@ async def test_a_wrong_client_secret_is_the_operators_to_mend(served, applicatio
     assert "client id and secret" in refused.json()["detail"]
 
 
+@on_sqlite
 async def test_a_token_works_at_its_platform_and_its_text_is_for_applications_alone(served, application):
     given = (await application.post("/api/users/ada/token", json={"platform": "sandbox"})).json()
     async with httpx.AsyncClient(trust_env=False) as http:
@@ -206,6 +213,7 @@ async def test_disconnecting_twice_ends_nothing_more(served, application):
     ]
 
 
+@on_sqlite
 async def test_a_platform_that_is_away_keeps_nobody_connected_here(served, application):
     one = await only_connection(application)
     served.sandbox.faults.add("status", path="/revoke", status=503, times=None)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from support.served import until
+from support.served import on_sqlite, until
 
 from soulwatch.testing.clock import PlayedClock
 
@@ -96,6 +96,7 @@ async def test_a_message_of_the_applications_own_is_told(application):
     assert (await application.get("/api/events?user=bo")).json()["events"] == [sent.json()]
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     "kind", ["platform_sync", "token_refresh", "new_data", "connection_status", "", None, 7, ["x"]]
 )
@@ -106,6 +107,7 @@ async def test_a_message_cannot_pass_for_one_of_ours(application, kind):
     assert (await application.get("/api/events?user=bo")).json()["last"] == 0
 
 
+@on_sqlite
 async def test_a_message_is_small(application):
     assert (
         await application.post("/api/users/bo/message", json={"type": "x", "text": "y" * 16_000})
@@ -115,6 +117,7 @@ async def test_a_message_is_small(application):
     ).status_code == 413
 
 
+@on_sqlite
 async def test_a_ticket_is_given_for_thirty_seconds(application):
     given = await application.post("/api/ws-tickets", json={"user": "ada"})
 
@@ -130,7 +133,7 @@ async def test_who_is_asked_whether_the_host_is_well_needs_no_proof(served):
         assert (await visitor.head(path)).status_code == 200
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_without_its_database_the_host_is_not_ready(served, tmp_path: Path):
     await served.host.database.close()
     (tmp_path / "soulwatch.db").unlink()
@@ -143,6 +146,7 @@ async def test_without_its_database_the_host_is_not_ready(served, tmp_path: Path
     await until(lambda: not any("connection_worker" in thread.name for thread in threading.enumerate()))
 
 
+@on_sqlite
 async def test_a_loop_that_shows_no_life_makes_the_host_unwell(serve):
     clock = PlayedClock(datetime.now(UTC))
     async with serve(clock=clock) as served:

@@ -1,6 +1,6 @@
 """What is asked for in a request: too much, malformed, misspelt or beyond its limits is refused by name."""
 
-import pytest
+from support.served import on_sqlite
 
 NO_JSON = (
     b"{",
@@ -17,15 +17,11 @@ DEEP = b'{"a": ' + b"[" * 200_000
 SAID = {"poll": None, "token": {"platform": "sandbox"}, "message": {"type": "x"}}
 
 
-@pytest.fixture
-def database_url(tmp_path):
-    return f"sqlite+aiosqlite:///{tmp_path}/soulwatch.db"
-
-
 def quoted(text: str) -> str:
     return "".join(f"%{byte:02x}" for byte in text.encode())
 
 
+@on_sqlite
 async def test_a_body_that_is_too_large_is_refused_however_it_comes(served):
     application = await served.application()
 
@@ -40,6 +36,7 @@ async def test_a_body_that_is_too_large_is_refused_however_it_comes(served):
     assert (await application.post("/api/ws-tickets", content=b'{"user": "ada"}' + b" " * 1_000_000)).status_code == 201
 
 
+@on_sqlite
 async def test_a_body_that_is_no_json_is_named_so_wherever_one_is_read(served):
     application = await served.application()
     paths = [
@@ -57,6 +54,7 @@ async def test_a_body_that_is_no_json_is_named_so_wherever_one_is_read(served):
             assert refused.json()["detail"].startswith("The body"), path
 
 
+@on_sqlite
 async def test_what_a_body_or_a_query_does_not_have_is_refused_by_name(served):
     application = await served.application()
     for path in (
@@ -75,6 +73,7 @@ async def test_what_a_body_or_a_query_does_not_have_is_refused_by_name(served):
         assert "user_id" in refused.json()["detail"]
 
 
+@on_sqlite
 async def test_numbers_have_limits(served):
     application = await served.application()
     for path, most in (("/api/data?", 1000), ("/api/events?user=ada&", 1000)):
@@ -106,3 +105,16 @@ async def test_a_user_may_be_called_almost_anything(served):
         told = await application.post(f"/api/users/{quoted(user)}/message", json={"type": "hello"})
         assert told.json()["user"] == user
         assert (await application.get("/api/events", params={"user": user})).json()["last"] == 1
+
+
+async def test_what_a_database_cannot_keep_is_refused_before_it_is_asked(served):
+    application = await served.application()
+    for body in (b'{"type": "x", "a": ["\\u0000"]}', b'{"type": "x", "a": "\\\\\\u0000"}', b'{"type": "x\\u0000"}'):
+        refused = await application.post("/api/users/ada/message", content=body)
+        assert (refused.status_code, "U+0000" in refused.json()["detail"]) == (422, True), body
+    told = await application.post("/api/users/ada/message", content=b'{"type": "x", "a": "\\\\u0000"}')
+    assert told.json()["a"] == "\\u0000"
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/poll"), ("POST", "/refresh")):
+        assert (await application.request(method, f"/api/connections/a%00b{path}")).status_code == 404
+    refused = await application.post("/api/connect-sessions/a%00b/activate", json={"code": "x"})
+    assert refused.status_code == 404

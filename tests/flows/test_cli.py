@@ -15,6 +15,7 @@ from support.world import World
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from soulwatch.host.keys import generate_key
 from soulwatch_sandbox import Sandbox, answer_consent, running
 
 __all__ = ["here", "logging_as_it_was"]
@@ -149,6 +150,16 @@ async def test_disconnect_asks_first(say, connection):
     assert done.code == 1
     assert "Disconnect the Sandbox account 'Mira Vantongeren' of 'ada'? [y/N]" in done.out
     assert json.loads((await say("connections", "--json")).out)["status"] == "connected"
+
+
+async def test_after_keys_rotate_the_new_key_alone_opens_everything(say, here, world):
+    old, new = generate_key(), generate_key()
+    async with world.host(encryption_key=old) as host:
+        await world.connect(host)
+    here.set(ENCRYPTION_KEY=f"{new},{old}")
+    assert "1 moved" in (await say("keys", "rotate")).out
+    here.set(ENCRYPTION_KEY=new)
+    assert (await say("refresh", "--user", "ada", "--platform", "sandbox")).code == 0
 
 
 async def test_doctor_finds_nothing_to_fail_for(say, connection):

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import httpx
 import pytest
+from support.served import on_sqlite
 
 from soulwatch.testing.clock import PlayedClock
 
@@ -55,7 +56,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize("alter", REFUSED.values(), ids=REFUSED.keys())
 async def test_an_answer_that_is_not_as_it_should_be_is_refused_before_any_token_request(served, alter):
     browser = await served.operator()
@@ -122,6 +123,7 @@ async def test_only_the_browser_that_left_may_come_back(served):
     assert await connections_of(served) == []
 
 
+@on_sqlite
 async def test_a_state_swapped_for_another_browsers_is_refused(served):
     mine, theirs = await served.operator(), await served.operator()
     back, other = [await served.consented(one, "/connect/sandbox?user=ada") for one in (mine, theirs)]
@@ -130,6 +132,7 @@ async def test_a_state_swapped_for_another_browsers_is_refused(served):
     assert served.sandbox.token_requests("sandbox") == []
 
 
+@on_sqlite
 async def test_a_code_swapped_for_another_flows_is_refused_by_the_proof_key(served):
     browser = await served.operator()
     back, other = [await served.consented(browser, "/connect/sandbox?user=ada") for _ in range(2)]
@@ -138,6 +141,7 @@ async def test_a_code_swapped_for_another_flows_is_refused_by_the_proof_key(serv
     assert await connections_of(served) == []
 
 
+@on_sqlite
 async def test_somebody_who_does_not_consent_is_told_so_and_nothing_is_asked_of_the_platform(served):
     browser = await served.operator()
     back = await served.consented(browser, "/connect/sandbox?user=ada", answer="deny")
@@ -149,7 +153,7 @@ async def test_somebody_who_does_not_consent_is_told_so_and_nothing_is_asked_of_
     assert served.sandbox.token_requests("sandbox") == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_a_platform_or_a_stranger_writes_is_shown_as_text_or_not_at_all(served):
     browser = await served.operator()
     for script in SCRIPTS:
@@ -170,6 +174,7 @@ async def test_what_a_platform_or_a_stranger_writes_is_shown_as_text_or_not_at_a
             assert "unsafe" not in page.headers["content-security-policy"]
 
 
+@on_sqlite
 async def test_nobody_starts_a_flow_for_the_operator_from_elsewhere(served):
     stranger, browser = await served.visitor(), await served.operator()
 
@@ -181,7 +186,7 @@ async def test_nobody_starts_a_flow_for_the_operator_from_elsewhere(served):
 
 
 @pytest.mark.parametrize("user", ["", "x" * 201, "a\x00b", "a\nb"])
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_user_that_cannot_be_one_is_refused(served, user):
     browser = await served.operator()
 

@@ -4,6 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 from sqlalchemy import select
+from support.served import on_sqlite
 
 from soulwatch.host.store.tables import flows
 from soulwatch.testing.clock import PlayedClock
@@ -98,6 +99,7 @@ async def test_an_applications_user_connects_and_it_counts_once_the_application_
     assert len(served.sandbox.token_requests("sandbox")) == 1
 
 
+@on_sqlite
 async def test_an_address_with_a_query_of_its_own_keeps_it(served):
     session = await begun(await served.application(), return_to=f"{HOME}?tab=music")
 
@@ -217,6 +219,7 @@ async def test_a_link_that_nobody_opens_in_ten_minutes_is_over(serve):
         assert await stored_flows(served) == []
 
 
+@on_sqlite
 async def test_somebody_who_came_over_a_link_and_does_not_consent_is_not_connected(served):
     session = await begun(await served.application())
     browser = await served.visitor()
@@ -228,7 +231,7 @@ async def test_somebody_who_came_over_a_link_and_does_not_consent_is_not_connect
     assert served.sandbox.token_requests("sandbox") == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_nobody_is_sent_back_to_an_address_that_the_operator_has_not_allowed(served):
     application = await served.application()
     for address in ELSEWHERE:
@@ -239,6 +242,7 @@ async def test_nobody_is_sent_back_to_an_address_that_the_operator_has_not_allow
     assert await stored_flows(served) == []
 
 
+@on_sqlite
 async def test_without_a_setting_nobody_is_sent_back_anywhere(serve):
     async with serve() as served:
         said = {"user": "ada", "platform": "sandbox", "return_to": HOME}
@@ -247,7 +251,7 @@ async def test_without_a_setting_nobody_is_sent_back_anywhere(serve):
     assert "none set" in refused.json()["detail"]
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(
     ("said", "status"),
     [

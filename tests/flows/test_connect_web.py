@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 from sqlalchemy import select
+from support.served import on_sqlite
 
 from soulwatch.host.store.tables import flows
 
@@ -45,6 +46,7 @@ async def test_a_platform_that_names_no_issuer_is_connected_by_state_and_proof_k
     assert [row.platform for row in await connections_of(served)] == [platform]
 
 
+@on_sqlite
 async def test_each_flow_has_a_state_and_a_proof_key_of_its_own(served):
     browser = await served.operator()
     first, second = [query_of((await browser.get("/connect/sandbox")).headers["location"]) for _ in range(2)]
@@ -56,6 +58,7 @@ async def test_each_flow_has_a_state_and_a_proof_key_of_its_own(served):
     assert first["redirect_uri"] == [f"{served.url}/connect/sandbox/callback"]
 
 
+@on_sqlite
 async def test_the_cookie_that_binds_a_flow_is_for_this_host_alone_and_short_lived(serve, served):
     plain = (await (await served.operator()).get("/connect/sandbox")).headers["set-cookie"]
     assert plain.startswith("soulwatch-connect-")
@@ -111,6 +114,7 @@ async def test_the_same_account_connected_again_stays_one_connection_and_another
     assert {row.id: row.account_id for row in await connections_of(served)} == {first: "mira", other: "oskar"}
 
 
+@on_sqlite
 async def test_what_was_unticked_on_the_consent_page_is_not_stored_as_granted(served):
     browser = await served.operator()
     await browser.get(await served.consented(browser, "/connect/sandbox?user=ada", scope=["mood"]))
@@ -119,7 +123,7 @@ async def test_what_was_unticked_on_the_consent_page_is_not_stored_as_granted(se
     assert row.scopes == "mood"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(
     ("fault", "status"),
     [
@@ -150,6 +154,7 @@ async def test_a_platform_that_fails_at_the_end_leaves_no_connection_and_says_wh
     assert await connections_of(served) == []
 
 
+@on_sqlite
 async def test_a_platform_that_cannot_be_connected_says_why(serve):
     platforms = {"spotify": {"enabled": False}}
     async with serve(clients={"spotify": {"id": "x", "secret": "y"}}, platforms=platforms) as served:

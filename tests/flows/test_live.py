@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 from support.listening import close_code, heard, said_to, send
-from support.served import PROTOCOL
+from support.served import PROTOCOL, on_sqlite
 from websockets.exceptions import InvalidStatus
 
 from soulwatch.host.web import live
@@ -42,6 +42,7 @@ async def test_a_ticket_as_the_first_message_opens_it_too(served):
         assert [event["seq"] for event in await heard(opened, 2)] == [2, 3]
 
 
+@on_sqlite
 async def test_an_applications_ticket_and_the_pages_own_open_it(served):
     application, browser = await served.application(), await served.operator()
     for caller, origin in ((application, None), (browser, served.url)):
@@ -51,7 +52,7 @@ async def test_an_applications_ticket_and_the_pages_own_open_it(served):
             assert (await said_to(opened))["user"] == "ada"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_what_is_no_ticket_is_refused_before_the_handshake(served):
     used = await served.ticket()
     async with served.socket(used):
@@ -62,7 +63,7 @@ async def test_what_is_no_ticket_is_refused_before_the_handshake(served):
     assert await is_refused(served.socket("", subprotocols=[PROTOCOL, "ticket."]))
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 @pytest.mark.parametrize(
     "message",
     [
@@ -85,7 +86,7 @@ async def test_a_first_message_that_proves_nothing_ends_it(served, message):
     assert await close_code(opened) == 4401
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_who_says_nothing_is_not_waited_for(served, monkeypatch):
     monkeypatch.setattr(live, "SAY_WHO_WITHIN_S", 0.05)  # five real seconds otherwise: the event loop's own time
     opened = await served.stack.enter_async_context(served.socket(None))
@@ -93,7 +94,7 @@ async def test_who_says_nothing_is_not_waited_for(served, monkeypatch):
     assert await close_code(opened) == 4401
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_ticket_in_the_address_is_none(served):
     ticket = await served.ticket()
     opened = await served.stack.enter_async_context(served.socket(None, f"?ticket={ticket}&user=ada"))
@@ -132,7 +133,7 @@ async def test_a_ticket_is_good_for_thirty_seconds(serve):
         assert await close_code(opened) == 4401
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_page_of_another_origin_does_not_get_in(serve):
     async with serve(cors_origins="https://app.example") as served:
         for origin in ("https://evil.example", "https://app.example.evil.example", "http://127.0.0.1", "null"):
@@ -143,7 +144,7 @@ async def test_a_page_of_another_origin_does_not_get_in(serve):
                 assert (await said_to(opened))["type"] == "ready"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_a_ticket_that_the_page_obtained_is_good_for_that_page_alone(serve):
     async with serve(cors_origins="https://app.example") as served:
         browser = await served.operator()

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from support.listening import said_to
-from support.served import PROTOCOL, free_port, running, until
+from support.served import PROTOCOL, free_port, on_sqlite, running, until
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -64,6 +64,7 @@ async def test_a_person_connects_where_the_host_is_mounted(world):
         assert (await browser.get("/watch/static/page.js")).status_code == 200
 
 
+@on_sqlite
 async def test_its_socket_and_api_are_below_the_mount(world):
     async with mounted(world, worker=False) as (url, ours), httpx.AsyncClient(base_url=url, trust_env=False) as app:
         _, key = await ours.state.host.access.new_key("outer")
@@ -89,7 +90,7 @@ async def test_the_lifespan_does_the_background_work_and_ends_it(world):
     assert host.worker._has_stopped.is_set()
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@on_sqlite
 async def test_without_its_lifespan_it_says_what_is_missing(world):
     async with (
         mounted(world, is_started=False) as (url, _),
@@ -116,6 +117,7 @@ async def test_without_its_lifespan_it_says_what_is_missing(world):
         assert "lifespan_context" in json.loads(refused_socket.value.response.body)["detail"]
 
 
+@on_sqlite
 async def test_a_host_that_was_open_already_is_used_and_stays_open(world):
     async with world.host() as host:
         ours = create_app(host=host, worker=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import httpx
+import pytest
 import uvicorn
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
@@ -25,6 +26,8 @@ from soulwatch_sandbox import Sandbox, answer_consent
 from soulwatch_sandbox.serving import QuietServer
 
 PROTOCOL = "soulwatch.v1"
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For tests to which the kind of database makes no difference: each runs once."""
 
 
 @dataclass

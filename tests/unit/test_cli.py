@@ -75,11 +75,7 @@ def loaded_by(program):
 @pytest.mark.parametrize("asked", ["--version", "--help"])
 def test_asking_what_there_is_loads_nothing_that_takes_long(asked):
     ask = f"from soulwatch.cli import main\ntry: main([{asked!r}])\nexcept SystemExit: pass"
-    assert loaded_by(ask) <= loaded_by("import soulwatch")
-
-
-def test_the_package_itself_loads_nothing_that_takes_long():
-    assert loaded_by("import soulwatch") == set()
+    assert loaded_by(ask) == set()
 
 
 @pytest.mark.parametrize(("missing", "extra"), [("click", "host"), ("sqlalchemy", "host"), ("asyncpg", "postgres")])

@@ -43,9 +43,14 @@ def test_the_newest_version_is_the_scripts_own():
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 
+def _differ(context, inspected, column, inspected_default, default, rendered):
+    """Batch mode has SQLite write the empty text in brackets, which Alembic takes for another one."""
+    return False if (inspected_default, rendered) == ("('')", "") else None
+
+
 async def test_migrated_tables_are_those_the_code_speaks_of(database_url):
     def differences(connection):
-        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": _differ}
         return compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
 
     async with opened(database_url) as database:

@@ -1,4 +1,4 @@
-"""`soulwatch login-code`, `apikeys` and `keygen`: what opens a host, made and taken away."""
+"""`soulwatch login-code` and `soulwatch apikeys`: what opens a host, made and taken away."""
 
 from __future__ import annotations
 
@@ -37,23 +37,6 @@ def login_code(given: Given) -> None:
 def sign_in_address(base_url: str, code: str) -> str:
     """The page where a code signs in; behind the # it is sent to no server and written to no log."""
     return f"{base_url}/sign-in#{code}"
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  soulwatch keygen
-  echo "ENCRYPTION_KEY=$(soulwatch keygen)" >> .env"""
-)
-def keygen() -> None:
-    """Print a new encryption key.
-
-    It seals every token in the database. Keep it somewhere else than the database: who loses it loses the tokens. To
-    change keys, put the new one before the old: ENCRYPTION_KEY="new old".
-    """
-    from soulwatch.host.keys import generate_key  # noqa: PLC0415
-
-    click.echo(generate_key())
 
 
 @click.group(

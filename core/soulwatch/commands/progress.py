@@ -1,9 +1,9 @@
-"""How far a poll is, on a terminal: itself a plugin that hears events."""
+"""How far something is, on a terminal. For polls it is a plugin itself, that hears events."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,3 +64,15 @@ def shown_progress(plugins: Plugins, total: int) -> Iterator[Quiet]:
         bars = Bars(progress, total)
         plugins.register(bars, "progress", "soulwatch")
         yield bars
+
+
+@contextmanager
+def shown_count(what: str) -> Iterator[Callable[[int], None]]:
+    """How many so far, while the block lasts, of a number nobody knows before."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(f"0 {what}") as status:
+        yield lambda count: status.update(f"{count} {what}")

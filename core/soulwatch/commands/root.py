@@ -14,7 +14,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("serve", "Start the host: refresh tokens, poll platforms, serve the page and the API."),
         "login-code": ("access", "Make a one-time address that signs the operator in."),
         "apikeys": ("access", "Make, list and revoke the keys that applications use."),
-        "keygen": ("access", "Print a new encryption key."),
+        "keygen": ("keys", "Print a new encryption key."),
+        "keys": ("keys", "Change the encryption key."),
     },
     "See": {
         "plugins": ("plugins", "List what is installed, and why something is not in use."),

@@ -27,7 +27,7 @@ SESSION_LASTS = timedelta(days=7)
 NOTED_EVERY = timedelta(minutes=1)
 KEY_PREFIX = "sw_"
 # Letters and digits that are not mistaken for one another when read aloud or typed.
-CODE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
+CODE_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Access:
 
     async def new_key(self, name: str) -> tuple[str, str]:
         """An API key: its id, and the key itself, which is not kept."""
-        key_id, key = self._secret(6), KEY_PREFIX + self._secret()
+        key_id, key = self._clock.token_bytes(4).hex(), KEY_PREFIX + self._secret()
         async with self._database.writing() as transaction:
             await access.add_key(transaction, key_id, name, hashed(key), self._clock.now())
         return key_id, key

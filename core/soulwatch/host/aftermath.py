@@ -60,6 +60,8 @@ class Aftermath:
         log = logger.warning if is_news else logger.info
         log("token not refreshed: %s", error, extra=attempt.whose)
         await self._announce(told)
+        if not is_ours:
+            return Unavailable("The connection changed while its token was being refreshed; ask again.")
         if isinstance(error, NeedsReauth) and "status" not in changes:
             return Unavailable(str(error), retry_at=changes["next_refresh_at"], code=error.code)
         return error
@@ -70,7 +72,15 @@ class Aftermath:
         row = attempt.row
         others = await attempts.open_of(transaction, row.id, row.fence)
         is_contradicted = any(other.state == "received" and other.id != attempt.id for other in others)
-        changes = changes_after(row, error, self._policy, now, self._clock.random(), is_contradicted=is_contradicted)
+        changes = changes_after(
+            row,
+            error,
+            self._policy,
+            now,
+            self._clock.random(),
+            is_contradicted=is_contradicted,
+            may_have_been_acted_on=attempt.may_have_been_acted_on,
+        )
         if isinstance(error, Misconfigured) and attempt.kept is not None:
             return changes | await self._client_refused(transaction, row, error, now)
         if "status" not in changes:

@@ -37,6 +37,8 @@ logger = logging.getLogger("soulwatch.tokens")
 LET_FINISH_S = 3.0
 """Who is cancelled still waits so long for a request that has left: to cut it off could cost the grant."""
 
+LET_WRITE_S = 30.0
+"""Longer than a busy database keeps anybody waiting: what could not be written by then is given up with the process."""
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 
@@ -147,6 +149,8 @@ class Refresher:
             if attempt.may_have_been_acted_on:
                 await asyncio.wait({work}, timeout=LET_FINISH_S)
             attempt.asking.cancel()
+            await asyncio.wait({work}, timeout=LET_WRITE_S)
+            work.cancel()
             await asyncio.wait({work})
         if not work.cancelled():
             work.exception()  # nobody is left to hear of it

@@ -191,21 +191,22 @@ class Tokens:
             due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without)
         async with anyio.create_task_group() as group:
             for row in due:
-                group.start_soon(self._in_turn, row.id, row.platform)
+                group.start_soon(self._in_turn, row.platform, partial(self.fresh, row.id))
         return len(due)
 
-    async def _in_turn(self, connection_id: str, platform: str) -> None:
+    async def _in_turn(self, platform: str, work: Callable[[], Awaitable[object]]) -> None:
         """Refresh one, not more of a platform at once than it allows."""
         limiter = self._limiters.setdefault(platform, anyio.CapacityLimiter(self._refresher.at_once(platform)))
         async with limiter:
-            await self._tried(partial(self.fresh, connection_id))
+            await self._tried(work)
 
     async def recover(self) -> int:
         """Take up what a crash left open in the journal, before anything else and whether due or not."""
         async with self._database.reading() as transaction:
             orphans = await attempts.orphans(transaction, self._clock.now())
-        for connection_id in orphans:
-            await self._tried(partial(self._take_up, connection_id))
+        async with anyio.create_task_group() as group:
+            for row in orphans:
+                group.start_soon(self._in_turn, row.platform, partial(self._take_up, row.connection_id))
         return len(orphans)
 
     async def _take_up(self, connection_id: str) -> None:

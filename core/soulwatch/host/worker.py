@@ -22,6 +22,8 @@ SHORTEST_REST_S = 0.05
 REST_WHEN_HELD_UP_S = 1.0
 """What is overdue and was not taken is somebody else's, or has to wait: looking harder does not help."""
 PAUSE_AFTER_FAILURE_S = 1.0
+PART_FOR_FINISHING = 0.8
+"""Of the grace period; the rest is for handing back what did not finish."""
 STALE_AFTER = timedelta(seconds=60)
 
 
@@ -83,7 +85,7 @@ class Worker:
                 loops.start_soon(self._supervised, "polling", self._poll_what_is_due)
                 await self._stopping.wait()
                 # Past the deadline polls are handed back, and refreshes are left to the journal.
-                loops.cancel_scope.deadline = anyio.current_time() + self._grace.total_seconds()
+                loops.cancel_scope.deadline = anyio.current_time() + PART_FOR_FINISHING * self._grace.total_seconds()
             jobs.cancel_scope.cancel()
 
     async def _supervised(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:

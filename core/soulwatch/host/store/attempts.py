@@ -83,13 +83,13 @@ async def outcomes(connection: AsyncConnection, platform: str, since: datetime) 
     return {row.outcome: row.connections for row in await connection.execute(query)}
 
 
-async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[str]:
-    """Connections with open attempts that nobody is at any more.
+async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[Any]:
+    """Connections with open attempts that nobody is at any more, and their platforms.
 
     An answer that a plugin could not read is left to the cool-down: reading it again at once would not help.
     """
     query = (
-        select(attempts.c.connection_id)
+        select(attempts.c.connection_id, connections.c.platform)
         .join(connections, connections.c.id == attempts.c.connection_id)
         .where(
             attempts.c.state.in_(OPEN),
@@ -103,7 +103,8 @@ async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[str]:
         )
         .distinct()
     )
-    return (await connection.execute(query)).scalars().all()
+    found: Sequence[Any] = (await connection.execute(query)).all()
+    return found
 
 
 async def prune(connection: AsyncConnection, before: datetime) -> int:

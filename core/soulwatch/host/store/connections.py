@@ -115,9 +115,7 @@ async def mark(connection: AsyncConnection, connection_id: str, fence: int, **va
     return done.rowcount == 1
 
 
-async def due(
-    connection: AsyncConnection, now: datetime, limit: int, without: Sequence[str] = ()
-) -> Sequence[Any]:
+async def due(connection: AsyncConnection, now: datetime, limit: int, without: Sequence[str] = ()) -> Sequence[Any]:
     """Id and platform of connections whose token is to be refreshed by now and that nobody is at, urgent first.
 
     Those of the platforms in `without` have to wait.

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from soulwatch.errors import SettingsError
 
 BUSY_TIMEOUT_S = 30
+THREAD_ENDS_S = 0.05
 # Resetting a WAL with two or more connections could corrupt it (fixed in 3.51.3 and in these two older lines).
 WAL_IS_SOUND_FROM = (3, 51, 3)
 WAL_IS_SOUND_IN = ((3, 44, 6), (3, 50, 7))
@@ -75,6 +76,8 @@ class Database:
             async with self.reading() as connection:
                 await connection.exec_driver_sql("SELECT 1")
         except (DBAPIError, sqlite3.Error, OSError) as broken:
+            # aiosqlite's thread still has a word for the event loop, which whoever refuses to start closes at once.
+            await anyio.sleep(THREAD_ENDS_S)
             place = self.engine.url.render_as_string(hide_password=True)
             raise SettingsError(
                 f"The database {place} cannot be opened: {getattr(broken, 'orig', broken)}. Check DATABASE_URL."
@@ -104,9 +107,20 @@ def _as_text(value: Any) -> Any:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    try:
+        _set_up(connection)
+    except BaseException:
+        connection.close()  # the pool does not know it yet, and its thread would outlive the event loop
+        raise
+
+
+def _set_up(connection: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite alone
     cursor = connection.cursor()
-    cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    cursor.execute("PRAGMA auto_vacuum")
+    if cursor.fetchone() == (0,):
+        # Only where it is not so yet: it would be written again, and a host that refuses to start must write nothing.
+        cursor.execute("PRAGMA auto_vacuum=INCREMENTAL")
     cursor.execute(f"PRAGMA journal_mode={'WAL' if wal_is_sound() else 'TRUNCATE'}")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")

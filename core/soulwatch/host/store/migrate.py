@@ -11,6 +11,8 @@ from soulwatch.host.store.database import Database
 from soulwatch.host.store.tables import metadata
 
 VERSION_TABLE = "soulwatch_version"
+LOCK = int.from_bytes(b"soulwatc")
+"""PostgreSQL's advisory lock under which tables are made."""
 HEAD = "0001"
 """The newest migration; a test holds it equal to what the scripts say."""
 
@@ -21,6 +23,9 @@ async def migrate(database: Database) -> bool:
         if await connection.run_sync(_version) == HEAD:
             return False
     async with database.writing() as connection:
+        if not database.is_sqlite:
+            # SQLite lets in one writer at a time; PostgreSQL would let two hosts make the same tables.
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         return await connection.run_sync(_upgrade)
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from soulwatch.host.access import TICKET_LASTS
 from soulwatch.host.connecting import FLOW_LASTS
 from soulwatch.host.store import events, items, polls
-from soulwatch.host.web.asked import body_of, known_only, known_platform, number, query, text_in, user_in
+from soulwatch.host.web.asked import body_of, id_in, known_only, known_platform, number, query, text_in, user_in
 from soulwatch.host.web.problems import Json
 from soulwatch.host.web.shapes import connection_shape, event_shape, item_shape, outcome_shape, time
 from soulwatch.host.web.state import host_of
@@ -63,7 +63,7 @@ async def _one(request: Request, connection_id: str) -> dict[str, Any]:
 async def one_connection(request: Request) -> Json:
     """GET /api/connections/{id}; DELETE ends it for good, and `revoked` says whether the platform confirmed."""
     await require_caller(request)
-    connection_id = request.path_params["id"]
+    connection_id = id_in(request)
     if request.method == "DELETE":
         return Json({"revoked": await host_of(request).accounts.disconnect(connection_id)})
     return Json(await _one(request, connection_id))
@@ -75,14 +75,14 @@ async def poll_connection(request: Request) -> Json:
     body = await body_of(request)
     known_only(body, "data_type")
     data_type = text_in(body, "data_type", is_needed=False)
-    outcomes = await host_of(request).poll_connection(request.path_params["id"], data_type)
+    outcomes = await host_of(request).poll_connection(id_in(request), data_type)
     return Json({"polls": [outcome_shape(outcome) for outcome in outcomes]})
 
 
 async def refresh_connection(request: Request) -> Json:
     """POST /api/connections/{id}/refresh: a new token now, whether due or not."""
     await require_caller(request)
-    token = await host_of(request).refresh_connection(request.path_params["id"])
+    token = await host_of(request).refresh_connection(id_in(request))
     return Json({"expires_at": time(token.expires_at)})
 
 
@@ -200,7 +200,7 @@ async def activate_connect_session(request: Request) -> Json:
     body = await body_of(request)
     known_only(body, "code")
     code = text_in(body, "code") or ""
-    connection = await host_of(request).connecting.redeem(request.path_params["id"], code, caller.name)
+    connection = await host_of(request).connecting.redeem(id_in(request), code, caller.name)
     return Json(await _one(request, connection.id), 201)
 
 

@@ -15,6 +15,7 @@ from soulwatch.host.web.state import host_of
 
 LONGEST_TEXT = 200
 LARGEST_ID = 2**63 - 1
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 WANTED = f"has to be a text of 1 to {LONGEST_TEXT} characters, none of them a control character"
 
@@ -35,7 +36,7 @@ def is_name(text: str) -> bool:
 
 
 async def body_of(request: Request) -> dict[str, Any]:
-    """The JSON object a request brings; an empty body is an empty object. Raises HTTPException 400."""
+    """The JSON object a request brings; an empty body is an empty object. Raises HTTPException 400 or 422."""
     body = await request.body()
     if not body.strip():
         return {}
@@ -45,6 +46,8 @@ async def body_of(request: Request) -> dict[str, Any]:
         raise HTTPException(400, f"The body is no JSON: {broken}.") from None
     if not isinstance(value, dict):
         raise HTTPException(400, "The body has to be a JSON object.")
+    if NUL.search(body):
+        raise HTTPException(422, "A text in the body holds U+0000, which not every database can keep.")
     return value
 
 
@@ -64,6 +67,14 @@ def user_in(request: Request) -> str:
     if not is_name(user):
         raise HTTPException(422, f"The user {WANTED}.")
     return user
+
+
+def id_in(request: Request) -> str:
+    """The id a path names. Raises NotFound where nothing can have it."""
+    found: str = request.path_params["id"]
+    if not is_name(found):
+        raise NotFound("Nothing has such an id.")
+    return found
 
 
 def known_platform(request: Request, name: str) -> None:

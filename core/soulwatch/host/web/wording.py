@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor
 from typing import Any, Literal
 
 Tone = Literal["good", "waiting", "help", "off"]
@@ -136,7 +137,8 @@ def _short(said: Any) -> str:
 
 def distance(moment: datetime, now: datetime) -> str:
     """How far a time is from now: "3 min ago", "in 4 min 10 s". The script says it in the same words (clock.js)."""
-    seconds = round((moment - now).total_seconds())
+    # Halves go up, as they do for a script: `round` takes them to the even neighbour.
+    seconds = floor((moment - now).total_seconds() + 0.5)
     if seconds > 0:
         return f"in {_span(seconds, is_exact=True)}"
     return f"{_span(-seconds)} ago" if seconds < -1 else "just now"
