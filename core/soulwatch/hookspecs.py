@@ -26,7 +26,7 @@ def platform() -> Platform | None:
 
         @hookimpl
         def platform():
-            return Platform(name="mastodon", title="Mastodon", oauth=OAuth2(...), ...)
+            return Platform(name="mastodon", title="Mastodon", oauth=OAuth2(...))
 
     A plugin that is no platform does not answer.
     """

@@ -88,16 +88,20 @@ class OAuth2:
         )
         return self._token(answer, response, before=token)
 
-    async def revoke(self, token: Token, client: Client, http: httpx.AsyncClient) -> None:
-        """Ask the platform to forget a grant (RFC 7009); 200 is success even for a token it never knew."""
+    async def revoke(self, token: Token, client: Client, http: httpx.AsyncClient) -> bool:
+        """Ask the platform to forget a grant (RFC 7009); False where it cannot be asked. Raises PlatformError.
+
+        Success is also what it answers for a token it never knew.
+        """
         if self.revoke_url is None:
-            return
+            return False
         secret = token.refresh or token.access
         response = await self._post(self.revoke_url, {"token": secret}, client, http)
         if response.status_code in (429, 503):
             raise Unavailable(retry_at=retry_after(response.headers, received_at(response)))
         if not response.is_success:
             raise PlatformError(f"The platform did not revoke the token: HTTP {response.status_code}.")
+        return True
 
     async def _post(self, url: str, form: dict[str, str], client: Client, http: httpx.AsyncClient) -> httpx.Response:
         headers = {"Accept": "application/json"}

@@ -47,18 +47,18 @@ CLONE_TOKEN = "temp_clone_token"  # noqa: S105  - the name of a field, not a sec
 class GitHubOAuth(OAuth2):
     """OAuth as GitHub has it: the standard but for giving a token up."""
 
-    async def revoke(self, token: Token, client: Client, http: httpx.AsyncClient) -> None:
+    async def revoke(self, token: Token, client: Client, http: httpx.AsyncClient) -> bool:
         """Delete this one token; what the same person allowed elsewhere stays. Raises PlatformError.
 
         Source: "Delete an app token". GitHub says 404 or 422 of a token it does not know, which is what was wanted.
         """
         if self.revoke_url is None:
-            return
+            return False
         url = self.revoke_url.replace("{client_id}", quote(client.id, safe=""))
         auth = httpx.BasicAuth(client.id, client.secret or "")
         response = await http.request("DELETE", url, json={"access_token": token.access}, headers=HEADERS, auth=auth)
         if response.is_success or response.status_code in (httpx.codes.NOT_FOUND, httpx.codes.UNPROCESSABLE_ENTITY):
-            return
+            return True
         if response.status_code == httpx.codes.UNAUTHORIZED:
             raise Misconfigured("GitHub refuses our OAuth client (HTTP 401): check client id and secret.")
         raise Unavailable(

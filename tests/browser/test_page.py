@@ -10,7 +10,9 @@ pytestmark = pytest.mark.browser
 TELEPHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 FOCUSED = "() => document.activeElement.textContent.trim()"
 WIDTH = "() => document.documentElement.scrollWidth"
-MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+HOUR_S, DAY_S = 3600, 86_400
+EDGES_S = (0, 1, 2, 59, 60, 61, 119, 250, HOUR_S - 1, HOUR_S, HOUR_S + 59, 3 * HOUR_S + 120, 2 * DAY_S - 1, 2 * DAY_S)
+PARTS_S = (0, 0.4, 0.499, 0.5, 0.501, 0.999)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -57,6 +59,22 @@ async def test_a_connection_is_polled_refreshed_and_ended_by_keyboard_alone(worl
     await expect(page.locator("#connections-title")).to_be_focused()
     assert (await served.host.accounts.row(connection.id)).status == "disconnected"
     assert [grant.revoked for grant in world.sandbox.grants.of("mira")] == [True]
+
+
+async def test_a_refresh_that_brought_nothing_is_not_called_one(world, served, operator):
+    await world.connect(served.host)
+    world.sandbox.faults.add("status", pose="sandbox", path="/token", status=503)
+    page = await operator.open("/?user=ada")
+    card = page.locator(".connection")
+    await expect(page.locator("#live")).to_have_text("Live")
+
+    await card.get_by_role("button", name="Refresh token").click()
+    await expect(card.locator("output")).to_contain_text("No new token was given; the present one expires in")
+    await expect(card.locator(".state")).to_have_text("Not reached")
+
+    await card.get_by_role("button", name="Refresh token").click()
+    await expect(card.locator("output")).to_contain_text("Token refreshed; it expires in")
+    await expect(card.locator(".state")).to_have_text("Connected")
 
 
 async def test_who_revoked_the_access_is_asked_to_connect_again_and_then_all_goes_on(world, served, operator):
@@ -186,10 +204,8 @@ async def test_who_signs_out_is_signed_out_in_every_tab(served, operator):
     await expect(first.locator("#code")).to_be_focused()
 
 
-async def test_the_script_tells_times_in_the_very_words_of_the_host(served, operator, visit):
-    edges = (0, 1, 2, 59, 60, 61, 119, 120, 250, HOUR_S - 1, HOUR_S, HOUR_S + 59, 3 * HOUR_S + 120, DAY_S, 2 * DAY_S - 1)
-    edges += (2 * DAY_S, 2 * DAY_S + 1, 171 * DAY_S)
-    seconds = [sign * (edge + part) for edge in edges for part in (0, 0.4, 0.499, 0.5, 0.501, 0.999) for sign in (-1, 1)]
+async def test_the_script_tells_times_in_the_very_words_of_the_host(served, visit):
+    seconds = [sign * (edge + part) for edge in EDGES_S for part in PARTS_S for sign in (-1, 1)]
     page = await (await visit(served.url)).open("/sign-in")
 
     told = await page.evaluate(

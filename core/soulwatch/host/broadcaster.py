@@ -69,7 +69,7 @@ class Listener:
         while True:
             while self._queue:
                 if self._queue[0].seq > self.last + 1:
-                    await self._catch_up()
+                    await self._catch_up()  # what is missing even then, retention took: it cannot come any more
                 event = self._queue.popleft()
                 if event.seq > self.last:
                     self.last = event.seq
@@ -87,9 +87,6 @@ class Listener:
         known = {event.seq for event in missed}
         rest = [event for event in self._queue if event.seq not in known]
         self._queue = deque(sorted([*missed, *rest], key=lambda event: event.seq))
-        if self._queue:
-            # What is not there before it was forgotten by retention, and cannot come any more.
-            self.last = max(self.last, self._queue[0].seq - 1)
         # Who comes back after a while is not slow for having much to read.
         self._room = len(missed) + self._queue_length
         self._is_behind = self._is_behind or len(missed) == self._queue_length

@@ -50,8 +50,8 @@ class SealBroken(SoulwatchError):
 class Place:
     """Where a sealed value lives: the only place it opens.
 
-    `generation` counts the grants of a connection (connecting again is a new one). `connection` names whose data key
-    seals the value, where that is not the row itself: for an attempt in the journal, say.
+    `generation` counts the tokens of a connection: each refresh, and each time it is connected again. `connection`
+    names whose data key seals the value, where that is not the row itself: for an attempt in the journal, say.
     """
 
     table: str

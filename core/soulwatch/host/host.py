@@ -23,7 +23,7 @@ from soulwatch.host.clock import Clock, SystemClock
 from soulwatch.host.connecting import Connecting
 from soulwatch.host.forecast import Forecast
 from soulwatch.host.keyring_check import open_ring, remember
-from soulwatch.host.news import RESERVED
+from soulwatch.host.news import RESERVED, SOCKETS_OWN
 from soulwatch.host.overview import Overview
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
@@ -44,6 +44,8 @@ from soulwatch.values import Event, Token
 
 logger = logging.getLogger("soulwatch.host")
 
+OWN = "soulwatch"
+"""The distribution that the host's own plugins are listed under."""
 MOST_POLLS = 50
 """Polls of one process under way at once, over all platforms."""
 RECOVER_EVERY_S = 15
@@ -75,7 +77,7 @@ class Host:
         safe = TokenSafe(vault)
         self.platforms = Platforms(plugins, settings)
         self.broadcaster = Broadcaster(database)
-        plugins.register(self.broadcaster, "broadcaster", "soulwatch")
+        plugins.register(self.broadcaster, "soulwatch:broadcaster", OWN)
         self.plan = Plan(self.platforms, clock, settings.zone)
         budget = Budget(clock, settings.concurrency)
         self.breakers = Breakers(database, clock)
@@ -215,11 +217,9 @@ class Host:
 
     async def send_to_user(self, user: str, message: Mapping[str, Any]) -> Event:
         """Tell a user's open sockets something of the application's own. Raises ValueError for a reserved type."""
-        kind = message.get("type")
-        if not isinstance(kind, str) or not kind or kind in RESERVED:
-            raise ValueError(
-                f'A message needs a "type" of its own, not {kind!r}; {", ".join(RESERVED)} are the host\'s.'
-            )
+        kind, taken = message.get("type"), (*RESERVED, *SOCKETS_OWN)
+        if not isinstance(kind, str) or not kind or kind in taken:
+            raise ValueError(f'A message needs a "type" of its own, not {kind!r}; {", ".join(taken)} are the host\'s.')
         data = {name: value for name, value in message.items() if name != "type"}
         async with self.database.writing() as transaction:
             told = await events.append(transaction, [Event(kind, user, data=data)], self.clock.now())

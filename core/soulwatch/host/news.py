@@ -9,12 +9,14 @@ from sqlalchemy import Row
 
 from soulwatch.values import Connection, Event, Token
 
+SOCKETS_OWN = ("ready", "resync", "ping", "pong")
+"""Types of the messages that the socket itself sends; no event may be mistaken for one."""
 RESERVED = ("platform_sync", "token_refresh", "new_data", "extraction_progress", "connection_status")
 
 
 def token_refresh(row: Row[Any], title: str, token: Token) -> Event:
     """A connection has a new token."""
-    expires_at = token.expires_at.isoformat() if token.expires_at else None
+    expires_at = token.expires_at.isoformat().replace("+00:00", "Z") if token.expires_at else None
     data = {"message": f"{title}: token refreshed", "expiresAt": expires_at}
     return Event("token_refresh", row.user_id, row.platform, row.id, data)
 

@@ -58,6 +58,10 @@ class Platforms:
         """Whether the operator wants this platform."""
         return self.settings(name).enabled
 
+    def switched_off(self) -> list[str]:
+        """The platforms that the operator does not want."""
+        return [name for name, mine in self._settings.platforms.items() if not mine.enabled]
+
     def in_use(self) -> list[Platform]:
         """The platforms that are wanted and have an OAuth client."""
         wanted = [plugin.facts for plugin in self._plugins.platforms if self.is_enabled(plugin.name)]
@@ -122,14 +126,13 @@ class Platforms:
         return self._clients[name]
 
     async def revoke(self, name: str, token: Token) -> bool:
-        """Ask a platform to forget a grant; False, and a line in the log, where that did not work."""
+        """Ask a platform to forget a grant; False where it cannot be asked, or where that did not work."""
         try:
             facts = self.facts(name)
-            await facts.oauth.revoke(token, self.client(facts), self.http(name))
+            return await facts.oauth.revoke(token, self.client(facts), self.http(name))
         except (SoulwatchError, httpx.HTTPError) as broken:
             logger.warning("the grant was not revoked at the platform: %s", broken, extra={"platform": name})
             return False
-        return True
 
     async def close(self) -> None:
         """Close all connections to platforms."""

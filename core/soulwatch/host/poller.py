@@ -80,7 +80,12 @@ class Poller:
         now = self._clock.now()
         async with self._database.writing() as transaction:
             taken = await polls.claim(
-                transaction, self._owner, now, now + self._lease, limit=limit, without=self._budget.busy()
+                transaction,
+                self._owner,
+                now,
+                now + self._lease,
+                limit=limit,
+                without=[*self._budget.busy(), *self._platforms.switched_off()],
             )
         return list(taken)
 

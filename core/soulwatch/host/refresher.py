@@ -79,8 +79,8 @@ class Refresher:
         return facts.concurrency if facts else 1
 
     async def held_up(self) -> list[str]:
-        """The platforms at which our client is refused, until the next probe."""
-        return self._platforms.of_clients(await self._breakers.waiting())
+        """The platforms at which our client is refused, until the next probe, and those that are switched off."""
+        return [*self._platforms.of_clients(await self._breakers.waiting()), *self._platforms.switched_off()]
 
     async def claim(self, connection_id: str, generation: int | None = None) -> Attempt | None:
         """Take the sole right to refresh, and write down the intent with it.
@@ -259,7 +259,8 @@ class Refresher:
             return  # a successor holds the claim and finds the answer in the journal
         async with self._database.writing() as transaction:
             await attempts.close(transaction, attempt.id, "superseded", self._clock.now())
-        if row is None or row.sealed_key != attempt.row.sealed_key:
+        # Connected again meanwhile, the new grant may be one with the old: at some platforms it would be revoked too.
+        if row is None or row.status == "disconnected":
             logger.info("disconnected during a refresh: revoking what it brought", extra={"connection": attempt.row.id})
             self._safe.forget(attempt.row)
             await self._platforms.revoke(attempt.row.platform, fresh)

@@ -117,7 +117,7 @@ def _schedule(value: Any) -> Any:
     """Keeps the operator's own text, once the cron room can read it."""
     if isinstance(value, timedelta | int | float) and not isinstance(value, bool):
         value = f"{duration(value).total_seconds():.9g}s"
-    if isinstance(value, str):
+    if isinstance(value, str) and value != "off":
         parse_schedule(value)
     return value
 

@@ -77,7 +77,6 @@ class Worker:
         await self._has_stopped.wait()
 
     async def _run(self) -> None:
-        await self._tokens.recover()
         async with anyio.create_task_group() as jobs:
             jobs.start_soon(self._supervised, "ticker", self._ticker.run)
             async with anyio.create_task_group() as loops:
@@ -97,6 +96,7 @@ class Worker:
                 await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
 
     async def _refresh_what_is_due(self) -> None:
+        await self._tokens.recover()
         while not self._stopping.is_set():
             self._beats["refreshing"] = self._clock.now()
             self._wake_refreshing = anyio.Event()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, or_, select, update
+from sqlalchemy import Row, delete, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.database import upsert
@@ -21,10 +21,14 @@ def _free(now: datetime) -> Any:
 async def arrange(
     connection: AsyncConnection, connection_id: str, platform: str, due: Iterable[tuple[str, datetime | None]]
 ) -> None:
-    """Make sure each data type has its row; rows that exist keep their cursor and due time."""
+    """Make sure each data type has its row; one that exists keeps its cursor, and is due no later than said."""
     for data_type, due_at in due:
         row = {"connection_id": connection_id, "platform": platform, "data_type": data_type, "due_at": due_at}
         await connection.execute(upsert(connection, polls, row, ("connection_id", "data_type"), ()))
+        is_it = (polls.c.connection_id == connection_id) & (polls.c.data_type == data_type)
+        # A schedule may have changed since; a wait that a platform asked for is left alone.
+        is_late = true() if due_at is None else or_(polls.c.due_at.is_(None), polls.c.due_at > due_at)
+        await connection.execute(update(polls).where(is_it, is_late, polls.c.reason.is_(None)).values(due_at=due_at))
 
 
 async def claim(

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from soulwatch.host.access import TICKET_LASTS
 from soulwatch.host.connecting import FLOW_LASTS
+from soulwatch.host.host import OWN
 from soulwatch.host.store import events, items, polls
 from soulwatch.host.web.asked import body_of, id_in, known_only, known_platform, number, query, text_in, user_in
 from soulwatch.host.web.problems import Json
@@ -36,7 +37,12 @@ async def list_plugins(request: Request) -> Json:
     problems = [
         {"plugin": one.plugin, "distribution": one.distribution, "why": one.why} for one in host.plugins.problems
     ]
-    return Json({"plugins": [await host.overview.plugin(plugin) for plugin in host.plugins], "problems": problems})
+    return Json(
+        {
+            "plugins": [await host.overview.plugin(plugin) for plugin in host.plugins if plugin.distribution != OWN],
+            "problems": problems,
+        }
+    )
 
 
 async def list_connections(request: Request) -> Json:

@@ -18,8 +18,12 @@ async function poll(path) {
 
 /** @param {string} path @returns {Promise<string>} */
 async function refresh(path) {
+  const before = await ask("GET", path);
   const { expires_at } = await ask("POST", `${path}/refresh`, {});
-  return expires_at ? `Token refreshed; it expires ${distance(Date.parse(expires_at))}.` : "Token refreshed.";
+  if (!expires_at) return "This token does not expire.";
+  // Too soon after the last one, or without the platform's answer, the host keeps what still works.
+  const isNew = Date.parse(expires_at) !== Date.parse(before.token_expires_at);
+  return `${isNew ? "Token refreshed; it" : "No new token was given; the present one"} expires ${distance(Date.parse(expires_at))}.`;
 }
 
 /** @param {string} path @returns {Promise<string>} */
