@@ -157,6 +157,7 @@ def refusal(answer: TokenAnswer, response: httpx.Response) -> PlatformError:
             return Misconfigured(
                 f"The platform refuses our OAuth client ({said}, {where}): check client id and secret.",
                 code=said,
+                is_client=True,
             )
         case Verdict.CONFIG:
             return Misconfigured(

@@ -195,9 +195,10 @@ async def world(open_world: OpenWorld) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def served(world: World) -> AsyncIterator[Served]:
+async def served(world: World, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
     """A host within reach of the test, where only what is asked for is polled and refreshed."""
-    async with serving(world.sandbox, lambda port: world.settings(port=port), AT_ONCE) as made:
+    policy = getattr(request, "param", AT_ONCE)
+    async with serving(world.sandbox, lambda port: world.settings(port=port), policy) as made:
         yield made
 
 

@@ -14,9 +14,7 @@ HAS_NEWS = f"(after) => Math.max(...({SEQS})()) > after"
 HAS_ANOTHER_ITEM = f"(before) => ({ITEMS})().some((key) => !before.includes(key))"
 HAS_REFRESHED = f"""(after) => ({SEQS})().some((seq) => seq > after &&
   document.querySelector(`[data-key=event-${{seq}}] .event-kind`).textContent === "token")"""
-COUNTED = (
-    "SELECT COUNT(*), COUNT(DISTINCT item_key) FROM user_platform_data WHERE data_type = 'notes' AND user_id = 'me'"
-)
+COUNTED = "SELECT COUNT(*), COUNT(DISTINCT item_key) FROM user_platform_data WHERE data_type = 'notes'"
 
 
 async def newest(page):

@@ -34,7 +34,7 @@ ELSEWHERE = (
     "https://app.example.com/\r\nSet-Cookie: a=b",
     "https://app.example\n.com",
     "ht\ttps://app.example.com",
-    "\x00https://app.example.com",
+    "\x01https://app.example.com",
     "https://app.example.com/#there",
     "https://app.example.com/\u2028",
     "https://[app.example.com",
@@ -256,7 +256,7 @@ async def test_without_a_setting_nobody_is_sent_back_anywhere(serve):
     ("said", "status"),
     [
         ({"platform": "nowhere"}, 404),
-        ({"platform": "broadcaster"}, 404),
+        ({"platform": "soulwatch:broadcaster"}, 404),
         ({"platform": ""}, 422),
         ({"platform": 7}, 422),
         ({"user": ""}, 422),

@@ -160,12 +160,13 @@ async def test_a_platform_that_cannot_be_connected_says_why(serve):
     async with serve(clients={"spotify": {"id": "x", "secret": "y"}}, platforms=platforms) as served:
         browser = await served.operator()
         answers = {
-            name: await browser.get(f"/connect/{name}") for name in ("nowhere", "broadcaster", "sandbox", "spotify")
+            name: await browser.get(f"/connect/{name}")
+            for name in ("nowhere", "soulwatch:broadcaster", "sandbox", "spotify")
         }
 
     assert {name: answer.status_code for name, answer in answers.items()} == {
         "nowhere": 404,
-        "broadcaster": 404,
+        "soulwatch:broadcaster": 404,
         "sandbox": 502,
         "spotify": 502,
     }

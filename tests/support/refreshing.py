@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,6 @@ from soulwatch.host.timing import RefreshPolicy
 from soulwatch.testing.clock import PlayedClock
 from soulwatch_sandbox import sandbox
 from soulwatch_sandbox.request_log import Received
-
 from support.world import AT_ONCE, World
 
 
@@ -40,7 +40,8 @@ async def expire(world: World, host: Host, connection: Connection) -> None:
     """End the access token, at the platform and here."""
     world.sandbox.expire()
     ended = host.clock.now() - timedelta(minutes=1)
-    await change(host, connection, token_expires_at=ended, next_refresh_at=ended)
+    issued = ended - timedelta(hours=1)
+    await change(host, connection, token_issued_at=issued, token_expires_at=ended, next_refresh_at=ended)
 
 
 async def journal(host: Host, connection: Connection) -> list[Any]:
@@ -65,11 +66,36 @@ async def statuses(host: Host, user: str = "ada") -> list[str]:
     return [event.data["status"] for event in await host.events(user) if event.type == "connection_status"]
 
 
-async def until(is_so: Callable[[], bool], seconds: float = 5) -> None:
-    """Wait for what another task brings about."""
-    with anyio.fail_after(seconds):
-        while not is_so():
-            await anyio.sleep(0.005)
+class Gate:
+    """Where something waits until a test lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached = anyio.Event()
+        self.open = anyio.Event()
+
+    async def __call__(self, *_: Any) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+    def open_soon(self) -> None:
+        """Let go on while whoever calls this waits for something else."""
+        asyncio.get_running_loop().call_later(0.05, self.open.set)
+
+
+class HeldUp(httpx.AsyncBaseTransport):
+    """A way on which the first answer is held up behind a gate: the platform has acted, and nobody knows."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, gate: Gate) -> None:
+        self._inner = inner
+        self._gate: Gate | None = gate
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer, after the gate."""
+        response = await self._inner.handle_async_request(request)
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            await gate()
+        return response
 
 
 class Interrupted(Connector):
@@ -113,3 +139,10 @@ def impatient(host: Host, seconds: float = 0.2, inner: httpx.AsyncBaseTransport 
     """Let the way to the sandbox give up soon, or be another one."""
     way = host.platforms.way("sandbox")
     host.platforms._ways["sandbox"] = Outbound(way.addresses, inner or way._inner, timeout_s=seconds)
+
+
+def held_up(host: Host) -> Gate:
+    """Hold up the next answer of the sandbox."""
+    gate = Gate()
+    impatient(host, 30, HeldUp(host.platforms.way("sandbox")._inner, gate))
+    return gate

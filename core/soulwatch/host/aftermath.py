@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import Misconfigured, NeedsReauth, SoulwatchError, Unavailable
@@ -82,7 +81,7 @@ class Aftermath:
             may_have_been_acted_on=attempt.may_have_been_acted_on,
         )
         if isinstance(error, Misconfigured) and attempt.kept is not None:
-            return changes | await self._client_refused(transaction, row, error, now)
+            return changes | await self._client_refused(transaction, attempt, error, now)
         if "status" not in changes:
             return changes
         spared = held_back(row, now)
@@ -95,13 +94,14 @@ class Aftermath:
         return changes | {"error_message": message}
 
     async def _client_refused(
-        self, transaction: AsyncConnection, row: Row[Any], error: Misconfigured, now: datetime
+        self, transaction: AsyncConnection, attempt: Attempt, error: Misconfigured, now: datetime
     ) -> dict[str, Any]:
         """The operator's matter. The connection stays due as it was; the breaker is what holds it back."""
+        row = attempt.row
         facts = self._platforms.facts(row.platform)
         as_it_was = {"next_refresh_at": row.next_refresh_at, "fail_count": row.fail_count}
         if error.is_client:
-            if not self._platforms.try_next_secret(facts):
+            if attempt.client is None or not self._platforms.try_next_secret(facts, attempt.client):
                 await self._breakers.refused(transaction, facts.client_name, error)
             return as_it_was
         same = (await attempts.outcomes(transaction, row.platform, now - MASS_WINDOW)).get("Misconfigured", 0)

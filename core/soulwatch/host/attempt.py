@@ -14,6 +14,7 @@ from soulwatch.errors import PlatformError, SoulwatchError, Unavailable
 from soulwatch.host.safe import RawAnswer
 from soulwatch.host.send_once import SendOnce
 from soulwatch.token_answer import may_hold_token
+from soulwatch.values import Client
 
 logger = logging.getLogger("soulwatch.tokens")
 
@@ -29,6 +30,8 @@ class Attempt:
     answer: RawAnswer | None = None
     """What was answered before a crash, to be read instead of sending."""
     transport: SendOnce | None = None
+    client: Client | None = None
+    """As which OAuth client the platform was asked."""
     asking: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     """Around sending and reading, which may be cut off; what is written down afterwards may not."""
 

@@ -84,8 +84,10 @@ class Platforms:
         secret = secrets[self._secret_in_use.get(facts.client_name, 0) % len(secrets)]
         return Client(found.id, secret.get_secret_value() if secret else None)
 
-    def try_next_secret(self, facts: Platform) -> bool:
-        """The secret in use was refused: go on to the next one that is set; False where all have been tried."""
+    def try_next_secret(self, facts: Platform, refused: Client) -> bool:
+        """A secret was refused: go on to the next one that is set; False where all have been tried."""
+        if self.client(facts) != refused:
+            return True  # somebody who was refused at the same time has gone on already
         found = self._settings.client(facts.client_name)
         count = 1 + len(found.old_secrets) if found else 1
         following = (self._secret_in_use.get(facts.client_name, 0) + 1) % count

@@ -174,7 +174,7 @@ class Refresher:
         row, lease_s = attempt.row, self._policy.lease.total_seconds()
         token = self._safe.open(row)
         facts = self._platforms.facts(row.platform)
-        client = self._platforms.client(facts)
+        client = attempt.client = self._platforms.client(facts)
         plugin = self._platforms.plugin(row.platform)
         async with client_over(self._way(attempt)) as http:
             try:

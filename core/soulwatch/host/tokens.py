@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -33,6 +34,24 @@ USABLE_FOR = timedelta(seconds=5)
 """A token with less life than this could end on its way to the platform."""
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Turn:
+    """Whose turn it is to look after one connection, and what those before have brought."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    brought: int = 0
+    token: Token | None = None
+
+    def bring(self, token: Token) -> None:
+        """Hand a new token to those who are waiting."""
+        self.token = token
+        self.brought += 1
+
+    def since(self, seen: int) -> Token | None:
+        """What was brought since so many had been, if anything was."""
+        return self.token if self.brought > seen else None
+
+
 class Tokens:
     """Tokens of connections, refreshed in time by whoever needs them first."""
 
@@ -52,7 +71,7 @@ class Tokens:
         self._policy = policy
         self._announce = announce
         self._limiters: dict[str, anyio.CapacityLimiter] = {}
-        self._turns: WeakValueDictionary[str, anyio.Lock] = WeakValueDictionary()
+        self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
     async def fresh(self, connection_id: str, *, refused: str | None = None, is_asked_for: bool = False) -> Token:
         """A token fit for use, refreshed first where it is due.
@@ -61,10 +80,14 @@ class Tokens:
         or not, and does not wait for a cool-down. Raises NotFound, NeedsReauth, or an error that says when to ask
         again.
         """
-        turn = self._turns.setdefault(connection_id, anyio.Lock())
+        turn = self._turns.setdefault(connection_id, Turn())
+        seen = turn.brought
         # From here on, or each of many callers would wait as long after the one before it.
         patience = self._clock.monotonic() + self._policy.wait.total_seconds()
-        async with turn:
+        async with turn.lock:
+            brought = turn.since(seen)
+            if brought is not None and brought.access != refused:
+                return brought
             while True:
                 row = await self._row(connection_id)
                 token = await self._opened(row)
@@ -73,9 +96,14 @@ class Tokens:
                     return usable
                 if not await self._may_try(row, token, usable, is_asked_for=is_asked_for):
                     return usable or token
-                attempt = await self._claim(row, usable)
+                # Who asks for a new token is not served with the old one, good as it may be.
+                instead = None if is_asked_for else usable
+                attempt = await self._claim(row, instead)
                 if attempt is not None:
-                    return await self._refresh(attempt, usable)
+                    fresh = await self._refresh(attempt, instead)
+                    if fresh is not instead:
+                        turn.bring(fresh)
+                    return fresh
                 if (await self._row(connection_id)).generation != row.generation:
                     continue  # another host was quicker
                 if usable:

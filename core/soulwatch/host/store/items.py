@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from soulwatch.host.store.tables import items
 from soulwatch.values import Connection, Item
 
+UNTAKEN = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
+ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)")
+REPLACEMENT = "\\ufffd"
 KEYS_A_QUERY = 500
 """Well below SQLite's limit of parameters in one statement."""
 
@@ -31,15 +35,19 @@ async def keep(
     connection: AsyncConnection, whose: Connection, data_type: str, found: Sequence[Item], now: datetime
 ) -> int:
     """Store what is new or changed among `found`; how many that was."""
-    latest = {item.key: item for item in found}  # the last of several with one key is the newest to be read
+    latest = {
+        item.key.replace("\0", "\N{REPLACEMENT CHARACTER}"): item for item in found
+    }  # the last of several with one key is the newest to be read
     known = await _digests(connection, whose.id, data_type, list(latest))
-    fresh = [item for item in latest.values() if known.get(item.key) != item.digest]
-    changed = [item for item in fresh if item.key in known]
+    fresh = {key: item for key, item in latest.items() if known.get(key) != item.digest}
+    changed = [key for key in fresh if key in known]
     if changed:
         place = {"b_connection": whose.id, "b_type": data_type, "b_now": now}
-        await connection.execute(_supersede, [{**place, "b_key": item.key} for item in changed])
+        await connection.execute(_supersede, [{**place, "b_key": key} for key in changed])
     if fresh:
-        await connection.execute(items.insert(), [_row(whose, data_type, item, now) for item in fresh])
+        await connection.execute(
+            items.insert(), [_row(whose, data_type, key, item, now) for key, item in fresh.items()]
+        )
     return len(fresh)
 
 
@@ -60,17 +68,29 @@ async def _digests(
     return known
 
 
-def _row(whose: Connection, data_type: str, item: Item, now: datetime) -> dict[str, Any]:
+def _row(whose: Connection, data_type: str, key: str, item: Item, now: datetime) -> dict[str, Any]:
     return {
         "user_id": whose.user,
         "connection_id": whose.id,
         "platform": whose.platform,
         "data_type": data_type,
-        "item_key": item.key,
-        "raw_data": item.raw.decode(),
+        "item_key": key,
+        "raw_data": storable(item.raw),
         "content_hash": item.digest,
         "extracted_at": now,
     }
+
+
+def storable(raw: bytes) -> str:
+    """JSON text as both databases take it: PostgreSQL has no U+0000 and no half of a surrogate pair in a text."""
+    text = raw.decode("utf-8", "replace")
+    return ESCAPE.sub(_taken, text) if UNTAKEN.search(text) else text
+
+
+def _taken(escape: re.Match[str]) -> str:
+    whole = escape[0]
+    is_letter = len(whole) == len(REPLACEMENT)
+    return REPLACEMENT if is_letter and UNTAKEN.match(whole) else whole
 
 
 def current(

@@ -21,7 +21,7 @@ async function refresh(path) {
   const before = await ask("GET", path);
   const { expires_at } = await ask("POST", `${path}/refresh`, {});
   if (!expires_at) return "This token does not expire.";
-  // Too soon after the last one, or without the platform's answer, the host keeps what still works.
+  // Too soon after the last time the host asks for none, and answers with what it has.
   const isNew = Date.parse(expires_at) !== Date.parse(before.token_expires_at);
   return `${isNew ? "Token refreshed; it" : "No new token was given; the present one"} expires ${distance(Date.parse(expires_at))}.`;
 }
