@@ -131,6 +131,23 @@ async def test_what_a_reader_opened_stays_open_under_their_eyes_while_news_arriv
     await expect(page.locator(".items > li")).to_have_count(20)
 
 
+async def test_news_that_could_not_be_fetched_are_fetched_again(served, operator):
+    operator.forgive("ERR_FAILED|status of 503")
+    page = await operator.open("/?user=ada")
+    await expect(page.locator("#live")).to_have_text("Live")
+    refused, policy = [], {"content-security-policy": "default-src 'none'"}
+
+    async def refuse(route):
+        refused.append(route)
+        await (route.abort() if len(refused) == 1 else route.fulfill(status=503, headers=policy))
+
+    await page.route("**/?user=ada", refuse, times=2)
+    await served.host.send_to_user("ada", {"type": "hello", "message": "once"})
+
+    await expect(page.locator(".event-text")).to_have_text("once")
+    assert len(refused) == 2
+
+
 async def test_what_others_say_is_shown_and_never_becomes_a_part_of_the_page(served, operator):
     user = '"><img src=x onerror=alert(1)>'
     page = await operator.open("/?user=%22%3E%3Cimg%20src=x%20onerror=alert(1)%3E")

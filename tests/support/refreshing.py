@@ -97,6 +97,10 @@ class HeldUp(httpx.AsyncBaseTransport):
             await gate()
         return response
 
+    async def aclose(self) -> None:
+        """Close the way behind it."""
+        await self._inner.aclose()
+
 
 class Interrupted(Connector):
     """The sandbox's connector, with something that happens before it asks or after it has read the answer."""

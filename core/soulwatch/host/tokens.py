@@ -173,17 +173,21 @@ class Tokens:
         """A token without a refresh token has ended, or is said to: nothing of ours can bring it back."""
         now = self._clock.now()
         has_expired = token.expires_at is not None and token.expires_at <= now + USABLE_FOR
-        is_confirmed = row.doubted_at is not None and now - row.doubted_at >= self._policy.confirm_after
+        # A clock that was set back must not make the second look wait for days.
+        doubted_at = min(row.doubted_at or now, now)
+        is_confirmed = row.doubted_at is not None and now - doubted_at >= self._policy.confirm_after
         if not has_expired and not is_confirmed:
-            retry_at = (row.doubted_at or now) + self._policy.confirm_after
             async with self._database.writing() as transaction:
-                await connections.mark(transaction, row.id, row.fence, doubted_at=row.doubted_at or now)
+                await connections.mark(transaction, row.id, row.fence, doubted_at=doubted_at)
+            retry_at = doubted_at + self._policy.confirm_after
             raise Unavailable("The platform refused the token; it is asked once more.", retry_at=retry_at)
         message = "The access to this account has ended and cannot be renewed: connect it again."
         changes = {**ended("expired" if has_expired else "invalid_grant"), "error_message": message}
         async with self._database.writing() as transaction:
             is_ours = await connections.mark(transaction, row.id, row.fence, **changes, updated_at=now)
             told = await events.append(transaction, [news.status(row, changes)], now) if is_ours else []
+        if not is_ours:
+            raise Unavailable("The connection changed while its token was being looked at; ask again.")
         await self._announce(told)
         raise NeedsReauth(message)
 

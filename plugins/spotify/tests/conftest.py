@@ -1,73 +1,17 @@
 """A stage on 127.0.0.1 where a test says what Spotify answers, and a way there for what was meant for Spotify."""
 
 import json
-import socket
-import threading
-import time
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import parse_qsl
 
-import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse
 
 from soulwatch import Account, Api, Client, Cursor
+from soulwatch.testing.stage import running_stage
 from soulwatch_spotify import spotify
 
-METHODS = ["GET", "POST"]
 RECORDED = Path(__file__).parent / "recorded"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request as it arrived."""
-
-    method: str
-    url: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    form: dict[str, str]
-
-
-@dataclass
-class Stage:
-    """Says its lines in order, the last one again and again, and remembers what it was asked."""
-
-    lines: dict[str, list[Response]] = field(default_factory=dict)
-    asked: list[Asked] = field(default_factory=list)
-
-    def says(self, url: str, *lines: Response) -> None:
-        self.lines[url] = list(lines)
-
-    async def answer(self, request: Request) -> Response:
-        url = f"https://{request.headers['host']}{request.url.path}"
-        form = dict(parse_qsl((await request.body()).decode()))
-        self.asked.append(Asked(request.method, url, dict(request.query_params), dict(request.headers), form))
-        lines = self.lines[url]
-        return lines.pop(0) if len(lines) > 1 else lines[0]
-
-
-class ToStage(httpx.AsyncBaseTransport):
-    """Takes every request to the stage; its Host header still says who was meant."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.wire = httpx.AsyncHTTPTransport()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self.port)
-        return await self.wire.handle_async_request(
-            httpx.Request(request.method, url, headers=request.headers, stream=request.stream)
-        )
-
-    async def aclose(self) -> None:
-        await self.wire.aclose()
 
 
 @pytest.fixture
@@ -77,34 +21,20 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def house():
-    """One server for all tests; each sets its own stage in it."""
-
-    async def on_stage(request):
-        return await app.state.stage.answer(request)
-
-    app = Starlette(routes=[Route("/{path:path}", on_stage, methods=METHODS)])
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none"))
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        app.state.port = door.getsockname()[1]
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.005)
-        yield app
-        server.should_exit = True
-        thread.join()
+    """One server for all tests; each sets its own lines in it."""
+    with running_stage() as stage:
+        yield stage
 
 
 @pytest.fixture
 def stage(house):
-    house.state.stage = Stage()
-    return house.state.stage
+    house.clear()
+    return house
 
 
 @pytest.fixture
 async def http(house):
-    async with httpx.AsyncClient(transport=ToStage(house.state.port)) as client:
+    async with house.client() as client:
         yield client
 
 

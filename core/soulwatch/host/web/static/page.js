@@ -9,6 +9,7 @@ import { hurry, listen } from "./live.js";
 import { patchParts } from "./patch.js";
 
 const REST_MS = 1000;
+const LONGEST_WAIT_MS = 30_000; // a request that is never answered would be the last one
 const NOTICE_MS = 20_000;
 const REST_FACTOR = 4; // a slow host is asked less often
 
@@ -38,16 +39,18 @@ async function renew() {
   while (isWanted && !isPaused && !document.hidden) {
     isWanted = false;
     const began = performance.now();
-    await fetchPage().catch(() => {}); // the socket tells whether the host is away
+    // The socket tells whether the host is away; while it is not, what failed is tried again.
+    await fetchPage().catch(() => (isWanted ||= state === "live"));
     await new Promise((resolve) => setTimeout(resolve, Math.max(REST_MS, REST_FACTOR * (performance.now() - began))));
   }
   isRenewing = false;
 }
 
 async function fetchPage() {
-  const answer = await fetch(here, { cache: "no-store", headers: { Accept: "text/html" } });
+  const signal = AbortSignal.timeout(LONGEST_WAIT_MS);
+  const answer = await fetch(here, { cache: "no-store", headers: { Accept: "text/html" }, signal });
   if (answer.redirected || answer.status === 401) return show("out");
-  if (!answer.ok) return;
+  if (!answer.ok) throw new Error(`The host answered ${answer.status}.`);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   setClock(page);
   patchParts(page);
