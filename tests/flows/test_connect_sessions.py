@@ -226,9 +226,11 @@ async def test_somebody_who_came_over_a_link_and_does_not_consent_is_not_connect
 
     refused = await browser.get(await served.consented(browser, session["url"], answer="deny"))
 
-    assert refused.status_code == 400
-    assert "consent was not given" in refused.text
+    assert refused.status_code == 303
+    assert refused.headers["location"].startswith(HOME)
+    assert refused.headers["location"].endswith(f"session={session['id']}&error=access_denied")
     assert served.sandbox.token_requests("sandbox") == []
+    assert await stored_flows(served) == []
 
 
 @on_sqlite

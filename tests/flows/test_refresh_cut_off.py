@@ -336,6 +336,34 @@ async def test_a_host_that_was_taken_for_dead_and_comes_late_changes_nothing(ope
 
 
 @on_sqlite
+async def test_an_answer_of_an_earlier_generation_is_not_taken_for_one_of_this(open_world):
+    """Left by a host that came late and then died, at a platform whose refresh token stays the same."""
+    clock = played()
+    async with (
+        open_world(rotation="none", now=clock.now) as world,
+        host_with(world, Interrupted(after=crash), clock=clock) as slow,
+        world.host(clock=clock) as quick,
+    ):
+        connection = await world.connect(slow)
+        await expire(world, slow, connection)
+        gate = held_up(slow)
+        late = asyncio.ensure_future(slow.tokens.fresh(connection.id))
+        await gate.reached.wait()
+        await clock.advance(61)
+        fresh = await quick.ensure_fresh_token("ada", "sandbox")
+        gate.open.set()
+        with pytest.raises(Crash):
+            await late
+        assert await states(quick, connection) == ["received", "applied"]
+
+        assert await quick.tokens.recover() == 1
+        assert (await states(quick, connection))[:2] == ["superseded", "applied"]
+        assert not (await quick.accounts.row(connection.id)).is_ambiguous
+        assert is_good(world, await quick.ensure_fresh_token("ada", "sandbox"))
+        assert is_good(world, fresh)
+
+
+@on_sqlite
 async def test_the_answer_of_a_host_that_comes_late_is_taken_where_its_successor_was_refused(open_world):
     clock = played()
     patient = {"policy": RefreshPolicy(), "clock": clock}

@@ -58,6 +58,8 @@ class Finished:
     flow_id: str
     return_to: str | None
     redeem_code: str | None = None
+    problem: str | None = None
+    """Why there is none, for the application that made the link."""
 
 
 class Connecting:
@@ -149,6 +151,12 @@ class Connecting:
             flow = await flows.take_by_state(transaction, hashed(callback.state), self._clock.now())
         facts = self._check(flow, callback)
         assert flow is not None  # noqa: S101  - _check raises otherwise
+        if not callback.code or callback.error is not None:
+            await self._forget(flow)
+            if flow.return_to is None:
+                raise _not_given(facts, callback)
+            problem = "access_denied" if callback.error == "access_denied" else "not_connected"
+            return Finished(None, flow.id, flow.return_to, problem=problem)
         token, account = await self._exchange(flow, facts, callback.code or "")
         if flow.started_by == "page":
             connection = await self._accounts.store(flow.user_id, facts, account, token)
@@ -167,12 +175,6 @@ class Connecting:
         issuer = facts.oauth.issuer
         if issuer is not None and callback.issuer != self._platforms.addresses(facts.name).named(issuer):
             raise FlowRefused("The answer comes from another authorization server: nothing was connected.")
-        if callback.error is not None:
-            denied = callback.error == "access_denied"
-            why = "consent was not given" if denied else f"the platform said {callback.error[:60]!r}"
-            raise FlowRefused(f"{facts.title} was not connected: {why}. You can try again at any time.")
-        if not callback.code:
-            raise FlowRefused(f"{facts.title} sent no code: start it again.")
         return facts
 
     async def _exchange(self, flow: Row[Any], facts: Platform, code: str) -> tuple[Token, Account]:
@@ -244,6 +246,14 @@ class Connecting:
     def secret(self) -> str:
         """256 random bits as text."""
         return base64.urlsafe_b64encode(self._clock.token_bytes(32)).rstrip(b"=").decode()
+
+
+def _not_given(facts: Platform, callback: Callback) -> FlowRefused:
+    if callback.error is None:
+        return FlowRefused(f"{facts.title} sent no code: start it again.")
+    denied = callback.error == "access_denied"
+    why = "consent was not given" if denied else f"the platform said {callback.error[:60]!r}"
+    return FlowRefused(f"{facts.title} was not connected: {why}. You can try again at any time.")
 
 
 def hashed(secret: str) -> bytes:

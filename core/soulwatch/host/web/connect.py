@@ -73,6 +73,7 @@ def _browser(request: Request) -> str | None:
 def _way_back(base_url: str, finished: Finished) -> str:
     if finished.connection is not None:
         return f"{base_url}/?user={quote(finished.connection.user)}&connected={finished.connection.id}"
-    query = urlencode({"session": finished.flow_id, "code": finished.redeem_code or ""})
+    outcome = {"error": finished.problem} if finished.problem else {"code": finished.redeem_code or ""}
+    query = urlencode({"session": finished.flow_id, **outcome})
     return_to = finished.return_to or base_url
     return f"{return_to}{'&' if '?' in return_to else '?'}{query}"
