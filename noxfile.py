@@ -180,7 +180,8 @@ def browser(session: nox.Session) -> None:
     """A real Chromium walks through the page."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if not found:
-        session.error(NO_CHROMIUM)
+        # A newcomer's machine may have none; CI installs it and must not pass without.
+        (session.error if os.environ.get("CI") else session.skip)(NO_CHROMIUM)
     install_all(session, "test", "browser")
     session.env["CHROMIUM"] = found
     pytest(session, "tests/browser")

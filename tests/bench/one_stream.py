@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -31,8 +32,6 @@ class Run:
 
 
 def run(script: str, url: str, place: str) -> Run:
-    import time
-
     begun = time.perf_counter()
     process = subprocess.Popen([sys.executable, str(HERE / script), url, place], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

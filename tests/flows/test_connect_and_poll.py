@@ -21,7 +21,8 @@ async def test_the_sql_of_existing_users_runs_unchanged(world):
         async with host.database.reading() as transaction:
             found = await transaction.execute(
                 text(
-                    "SELECT platform, status, last_sync, token_expires_at FROM platform_connections WHERE user_id = 'u1'"
+                    "SELECT platform, status, last_sync, token_expires_at"
+                    " FROM platform_connections WHERE user_id = 'u1'"
                 )
             )
             (row,) = found.all()

