@@ -222,11 +222,20 @@ def test_a_message_that_cannot_be_sent_is_told_why(here, message):
     assert "Invalid value for JSON" in done.err
 
 
-def test_the_installation_is_named_again_where_another_command_is_advised(tmp_path):
+def test_the_installation_is_named_again_where_another_command_is_advised(tmp_path, monkeypatch):
+    on_path = tmp_path / "bin" / "soulwatch"
+    on_path.parent.mkdir()
+    on_path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(on_path.parent))
     given = Given(tmp_path / "my data", None, is_demo=True, more={"port": 3017})
     assert given.command("login-code") == (
         f"SOULWATCH_PORT=3017 soulwatch login-code --demo --data-dir '{tmp_path}/my data'"
     )
+
+
+def test_a_program_that_is_not_on_the_path_is_named_by_its_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Given().command("doctor").endswith("/soulwatch doctor")
 
 
 def test_a_relative_data_directory_is_meant_from_here(tmp_path, monkeypatch):
