@@ -364,6 +364,36 @@ async def test_an_answer_of_an_earlier_generation_is_not_taken_for_one_of_this(o
 
 
 @on_sqlite
+async def test_of_two_answers_in_the_journal_that_to_the_later_request_is_taken(open_world):
+    """The platform let the earlier of the two tokens die when it gave the later one."""
+    clock = played()
+    async with (
+        open_world(rotation="grace", grace=3600, old_access_dies=True, now=clock.now) as world,
+        world.host(clock=clock) as slow,
+        host_with(world, Interrupted(after=crash), clock=clock) as quick,
+    ):
+        connection = await world.connect(slow)
+        await expire(world, slow, connection)
+        gate = held_up(slow)
+        late = asyncio.ensure_future(slow.tokens.fresh(connection.id))
+        await gate.reached.wait()
+        await clock.advance(61)
+        with pytest.raises(Crash):
+            await quick.ensure_fresh_token("ada", "sandbox")
+        gate.open.set()
+        with pytest.raises(Unavailable):
+            await late
+        assert await states(slow, connection) == ["received", "received"]
+
+        await clock.advance(61)
+        assert is_good(world, await slow.ensure_fresh_token("ada", "sandbox"))
+        assert len(refreshes(world)) == 2
+        assert await states(slow, connection) == ["received", "applied"]
+        assert await slow.tokens.recover() == 1
+        assert (await states(slow, connection))[0] == "superseded"
+
+
+@on_sqlite
 async def test_the_answer_of_a_host_that_comes_late_is_taken_where_its_successor_was_refused(open_world):
     clock = played()
     patient = {"policy": RefreshPolicy(), "clock": clock}

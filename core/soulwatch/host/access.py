@@ -71,6 +71,7 @@ class Access:
     async def revoke_key(self, key_id: str) -> None:
         """An API key opens nothing any more. Raises NotFound."""
         async with self._database.writing() as transaction:
+            await access.forget_passes(transaction, f"api key {key_id}")
             if not await access.revoke_key(transaction, key_id, self._clock.now()):
                 raise NotFound(f"There is no API key {key_id!r} in force; `soulwatch apikeys list` shows them.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -24,6 +25,8 @@ from soulwatch.platform import Platform
 from soulwatch.values import Account, Connection, Token
 
 logger = logging.getLogger("soulwatch.connect")
+
+AT_A_TIME = 200
 
 
 class Accounts:
@@ -127,25 +130,32 @@ class Accounts:
 
     async def arrange(self) -> None:
         """Give each connection a poll for each of its endpoints: plugins may have learned new ones."""
-        for row in await self.rows():
-            if row.status != "connected":
-                continue
-            whose = connections.as_value(row)
-            try:
-                endpoints = await self._plan.endpoints(whose)
-                due = [(name, await self._plan.next_due(whose, one)) for name, one in endpoints.items()]
-            except SoulwatchError as broken:
-                logger.warning("%s", broken, extra={"connection": row.id, "platform": row.platform})
-                continue
+        rows = [row for row in await self.rows() if row.status == "connected"]
+        for start in range(0, len(rows), AT_A_TIME):
+            some = rows[start : start + AT_A_TIME]
+            due = [(row, await self._due(row)) for row in some]
             async with self._database.writing() as transaction:
-                await polls.arrange(transaction, row.id, row.platform, due)
+                for row, when in due:
+                    await polls.arrange(transaction, row.id, row.platform, when)
+
+    async def _due(self, row: Row[Any]) -> list[tuple[str, datetime | None]]:
+        whose = connections.as_value(row)
+        try:
+            endpoints = await self._plan.endpoints(whose)
+            return [(name, await self._plan.next_due(whose, one)) for name, one in endpoints.items()]
+        except SoulwatchError as broken:
+            logger.warning("%s", broken, extra={"connection": row.id, "platform": row.platform})
+            return []
 
     async def disconnect(self, connection_id: str, user: str | None = None) -> bool:
         """End a connection for good, here first and then at its platform; whether the platform confirmed."""
-        row = await self.row(connection_id, user)
-        token = self._token_to_revoke(row)
+        await self.row(connection_id, user)
         now = self._clock.now()
         async with self._database.writing() as transaction:
+            # What is revoked is what is there at this moment: a refresh may have ended just before.
+            row = await connections.get(transaction, connection_id)
+            assert row is not None  # noqa: S101  - rows of connections are not removed
+            token = self._token_to_revoke(row)
             ended = await connections.disconnect(transaction, connection_id, now)
             changes = {"status": "disconnected", "error_message": "Disconnected"}
             told = await events.append(transaction, [news.status(row, changes)], now) if ended else []

@@ -23,9 +23,19 @@ class Budget:
     @asynccontextmanager
     async def turn(self, platform: str, concurrency: int) -> AsyncIterator[None]:
         """A place among the polls of a platform that may run at once."""
-        limiter = self._limiters.setdefault(platform, anyio.CapacityLimiter(min(concurrency, self._most)))
-        async with limiter:
+        async with self._limiter(platform, concurrency):
             yield
+
+    def places(self, platform: str, concurrency: int) -> int:
+        """How many more polls of a platform may begin now: none while it told us to wait."""
+        if self.blocked_until(platform) is not None:
+            return 0
+        return max(0, int(self._limiter(platform, concurrency).available_tokens))
+
+    def _limiter(self, platform: str, concurrency: int) -> anyio.CapacityLimiter:
+        if platform not in self._limiters:
+            self._limiters[platform] = anyio.CapacityLimiter(min(concurrency, self._most))
+        return self._limiters[platform]
 
     def block(self, platform: str, until: datetime) -> None:
         """The platform told our whole OAuth client to wait."""
@@ -35,9 +45,3 @@ class Budget:
         """When a platform may be asked again; None where it may be now."""
         until = self._blocked.get(platform)
         return until if until is not None and until > self._clock.now() else None
-
-    def busy(self) -> list[str]:
-        """Platforms from which nothing should be claimed now: told to wait, or as busy as they allow."""
-        waiting = [platform for platform in self._blocked if self.blocked_until(platform)]
-        full = [platform for platform, limiter in self._limiters.items() if limiter.available_tokens <= 0]
-        return sorted({*waiting, *full})

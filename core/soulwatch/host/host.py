@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 from sqlalchemy import Row
 
-from soulwatch.errors import NeedsReauth
+from soulwatch.errors import NeedsReauth, SoulwatchError
 from soulwatch.host.access import Access
 from soulwatch.host.accounts import Accounts
 from soulwatch.host.breaker import Breakers
@@ -50,6 +50,7 @@ MOST_POLLS = 50
 """Polls of one process under way at once, over all platforms."""
 RECOVER_EVERY_S = 15
 LOOK_AROUND_EVERY_S = 2
+BEAT_EVERY_S = 10
 PRUNE_EVERY_S = 60
 LOOK_AHEAD_EVERY_S = 3600
 EVENTS_ARE_KEPT = timedelta(days=7)
@@ -77,7 +78,7 @@ class Host:
         safe = TokenSafe(vault)
         self.platforms = Platforms(plugins, settings)
         self.broadcaster = Broadcaster(database)
-        plugins.register(self.broadcaster, "soulwatch:broadcaster", OWN)
+        plugins.register(self.broadcaster, "soulwatch:broadcaster", OWN, is_first=True)
         self.plan = Plan(self.platforms, clock, settings.zone)
         budget = Budget(clock, settings.concurrency)
         self.breakers = Breakers(database, clock)
@@ -109,6 +110,7 @@ class Host:
         clock = clock or SystemClock()
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(settings.database_url)
+        database.make_private()
         try:
             await database.check()
             ring = await open_ring(settings, database)
@@ -123,9 +125,7 @@ class Host:
         for problem in plugins.problems:
             logger.warning("the plugin %s is not in use: %s", problem.plugin, problem.why)
         policy = policy or RefreshPolicy(margin=settings.refresh_margin, lease=settings.lease)
-        host = cls(settings, database, ring, plugins, clock, policy)
-        await host.accounts.arrange()
-        return host
+        return cls(settings, database, ring, plugins, clock, policy)
 
     async def close(self) -> None:
         """Close connections to platforms and to the database."""
@@ -135,6 +135,7 @@ class Host:
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """The background work goes on inside this block and ends, in order, with it."""
+        await self.accounts.arrange()
         async with anyio.create_task_group() as group:
             group.start_soon(self.worker.run)
             try:
@@ -155,6 +156,7 @@ class Host:
     def _tick(self, ticker: Ticker) -> Ticker:
         ticker.every(self.settings.sweep_interval.total_seconds(), self._sweep, "token refresh")
         ticker.every(RECOVER_EVERY_S, self._recover, "recovery")
+        ticker.every(BEAT_EVERY_S, self._beat, "heartbeat", at_once=True)
         ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
         ticker.every(PRUNE_EVERY_S, self._prune, "pruning")
         ticker.every(LOOK_AHEAD_EVERY_S, self._look_ahead, "forecast", at_once=True)
@@ -163,6 +165,9 @@ class Host:
     async def _sweep(self) -> None:
         looked_at = await self.tokens.sweep()
         logger.info("swept: %d tokens were due", looked_at)
+
+    async def _beat(self) -> None:
+        await self.worker.beat()
 
     async def _recover(self) -> None:
         await self.tokens.recover()
@@ -208,7 +213,10 @@ class Host:
         outcomes: list[Outcome] = []
 
         async def one(row: Row[Any]) -> None:
-            outcomes.extend(await self.poller.poll_all(row.id))
+            try:
+                outcomes.extend(await self.poller.poll_all(row.id))
+            except SoulwatchError as broken:
+                outcomes.append(Outcome(row.id, row.platform, "", problem=str(broken)))
 
         async with anyio.create_task_group() as group:
             for row in rows:

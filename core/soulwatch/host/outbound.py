@@ -82,9 +82,9 @@ class Outbound(httpx.AsyncBaseTransport):
         self._timeout_s = timeout_s
         self._largest = largest
 
-    def limited(self, largest: int) -> Outbound:
-        """The same way out for smaller answers."""
-        return Outbound(self.addresses, self._inner, timeout_s=self._timeout_s, largest=largest)
+    def limited(self, largest: int, timeout_s: float) -> Outbound:
+        """The same way out for smaller answers, in less time."""
+        return Outbound(self.addresses, self._inner, timeout_s=min(timeout_s, self._timeout_s), largest=largest)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and read all of its answer. Raises httpx errors, or UnexpectedAnswer for a foreign host."""

@@ -61,6 +61,8 @@ def check_endpoints(name: str, answer: Any) -> Mapping[str, Endpoint]:
         raise PluginError(
             f"The plugin {name} gave {answer!r} from poll_endpoints, expected a list of Endpoint.", plugin=name
         )
+    if not all(isinstance(endpoint.name, str) and endpoint.name for endpoint in answer):
+        raise PluginError(f"The plugin {name} gave an endpoint whose name is no text.", plugin=name)
     endpoints = {endpoint.name: endpoint for endpoint in answer}
     if len(endpoints) != len(answer):
         raise PluginError(f"The plugin {name} gave two endpoints of one name.", plugin=name)

@@ -24,7 +24,7 @@ from soulwatch.values import Client, Connection, Event, Token
 logger = logging.getLogger("soulwatch.plugins")
 
 GROUP = "soulwatch"
-TELLING_TAKES_S = 5.0
+TELLING_TAKES_S = 1.0
 """A plugin that takes longer over an event is not waited for."""
 
 
@@ -169,8 +169,13 @@ class Plugins:
         except PluginError as broken:
             self.problems.append(Problem(entry.name, distribution, str(broken)))
 
-    def register(self, plugin: object, name: str, distribution: str = "", version: str = "") -> Plugin:
-        """Take one plugin into use. Raises PluginError where it does not fit the hooks."""
+    def register(
+        self, plugin: object, name: str, distribution: str = "", version: str = "", *, is_first: bool = False
+    ) -> Plugin:
+        """Take one plugin into use, to be told before all others if `is_first`.
+
+        Raises PluginError where it does not fit the hooks.
+        """
         # A manager of its own: an async hook asked of several plugins would be answered by the first alone.
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
@@ -183,8 +188,9 @@ class Plugins:
         except (Exception, SystemExit) as broken:
             raise PluginError(f"it does not fit the hooks: {broken}", plugin=name) from broken
         hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
-        self._in_use[name] = Plugin(name, distribution, version, platform, hooks, manager.hook)
-        return self._in_use[name]
+        in_use = Plugin(name, distribution, version, platform, hooks, manager.hook)
+        self._in_use = {name: in_use, **self._in_use} if is_first else {**self._in_use, name: in_use}
+        return in_use
 
     async def announce(self, event: Event) -> None:
         """Tell every plugin that should hear it, one by one; one that fails keeps nobody else from hearing."""

@@ -14,7 +14,7 @@ from sqlalchemy import Row
 
 from soulwatch.api import Api
 from soulwatch.endpoint import Endpoint
-from soulwatch.errors import CursorExpired, NeedsReauth, NotFound, PluginError, RateLimited, SoulwatchError
+from soulwatch.errors import CursorExpired, NeedsReauth, NotFound, PluginError, RateLimited, SoulwatchError, Unavailable
 from soulwatch.host import news
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.budget import Budget
@@ -22,7 +22,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.reading import Reading, read_ahead
-from soulwatch.host.settling import reason_of
+from soulwatch.host.settling import asked_to_wait_until, reason_of
 from soulwatch.host.store import connections, events, items, polls
 from soulwatch.host.store.database import Database
 from soulwatch.host.tokens import Tokens
@@ -76,18 +76,22 @@ class Poller:
         self._lease = lease
 
     async def claim_due(self, limit: int) -> list[Row[Any]]:
-        """Take polls that are due, at most `limit`."""
+        """Take polls that are due, at most `limit`, and of each platform no more than may begin at once."""
         now = self._clock.now()
-        async with self._database.writing() as transaction:
-            taken = await polls.claim(
-                transaction,
-                self._owner,
-                now,
-                now + self._lease,
-                limit=limit,
-                without=[*self._budget.busy(), *self._platforms.switched_off()],
-            )
-        return list(taken)
+        async with self._database.reading() as transaction:
+            waiting = set(await polls.waiting(transaction, now)) - set(self._platforms.switched_off())
+        taken: list[Row[Any]] = []
+        for platform in sorted(waiting):
+            most = min(limit - len(taken), self._budget.places(platform, self._at_once(platform)))
+            if most > 0:
+                async with self._database.writing() as transaction:
+                    until = now + self._lease
+                    taken += await polls.claim(transaction, self._owner, now, until, platform=platform, limit=most)
+        return taken
+
+    def _at_once(self, platform: str) -> int:
+        facts = self._platforms.known(platform)
+        return facts.concurrency if facts else 1
 
     async def claim_now(self, connection_id: str, data_type: str) -> Row[Any] | None:
         """Take one poll that somebody asks for; None where it is being polled already."""
@@ -104,8 +108,8 @@ class Poller:
         try:
             whose = await self._whose(claimed)
             endpoint = await self._endpoint(whose, claimed.data_type)
-            async with self._budget.turn(whose.platform, self._platforms.facts(whose.platform).concurrency):
-                new = await self._read_through(claimed, whose, endpoint)
+            async with self._budget.turn(whose.platform, self._at_once(whose.platform)):
+                new = await self._read_within_lease(claimed, whose, endpoint)
         except LostClaim as lost:
             logger.info("%s", lost, extra={"connection": claimed.connection_id, "data_type": claimed.data_type})
             return self._outcome(claimed, problem=str(lost))
@@ -138,15 +142,26 @@ class Poller:
             raise PluginError(f"The plugin {whose.platform} no longer polls {data_type}.", plugin=whose.platform)
         return endpoints[data_type]
 
-    async def _read_through(self, claimed: Row[Any], whose: Connection, endpoint: Endpoint) -> int:
+    async def _read_within_lease(self, claimed: Row[Any], whose: Connection, endpoint: Endpoint) -> int:
+        """Read to the end; whenever nothing is stored for as long as a lease, the reading is given up."""
+        with anyio.CancelScope(deadline=self._end_of_lease()) as scope:
+            return await self._read_through(claimed, whose, endpoint, scope)
+        raise Unavailable(f"{endpoint.name}: nothing came within {self._lease.total_seconds():g} s; it is tried again.")
+
+    def _end_of_lease(self) -> float:
+        return anyio.current_time() + self._lease.total_seconds()
+
+    async def _read_through(
+        self, claimed: Row[Any], whose: Connection, endpoint: Endpoint, scope: anyio.CancelScope
+    ) -> int:
         """Read from where the last poll ended; from the beginning, once, where the platform forgot that place."""
         try:
-            return await self._read(claimed, whose, endpoint, Cursor(claimed.cursor, claimed.etag))
+            return await self._read(claimed, whose, endpoint, Cursor(claimed.cursor, claimed.etag), scope)
         except CursorExpired as expired:
             logger.info("%s Reading starts over.", expired, extra={"connection": whose.id, "data_type": endpoint.name})
             async with self._database.writing() as transaction:
                 await polls.start_over(transaction, claimed.id, claimed.fence)
-            return await self._read(claimed, whose, endpoint, Cursor())
+            return await self._read(claimed, whose, endpoint, Cursor(), scope)
 
     def _api(self, whose: Connection) -> Api:
         async def access_token(refused: str | None) -> str:
@@ -155,11 +170,14 @@ class Poller:
         facts = self._platforms.facts(whose.platform)
         return Api(facts, whose.account, self._platforms.http(whose.platform), access_token, self._clock.now)
 
-    async def _read(self, claimed: Row[Any], whose: Connection, endpoint: Endpoint, cursor: Cursor) -> int:
+    async def _read(
+        self, claimed: Row[Any], whose: Connection, endpoint: Endpoint, cursor: Cursor, scope: anyio.CancelScope
+    ) -> int:
         reading = Reading(claimed, whose, endpoint, cursor)
 
         async def keep(batch: list[Page], is_end: bool) -> bool:
             await self._announce(await self._keep(reading, batch, is_end=is_end))
+            scope.deadline = self._end_of_lease()
             return not (is_end or reading.is_known)
 
         await read_ahead(self._pages(whose, endpoint, cursor), keep)
@@ -210,11 +228,11 @@ class Poller:
     async def _put_off(
         self, claimed: Row[Any], whose: Connection | None, endpoint: Endpoint | None, broken: SoulwatchError
     ) -> None:
-        if isinstance(broken, NeedsReauth):
+        if isinstance(broken, NeedsReauth) and (whose is None or not await self._is_connected(whose)):
             await self._hand_back(claimed)
             return
         reason, now = reason_of(broken), self._clock.now()
-        retry_at = getattr(broken, "retry_at", None)
+        retry_at = asked_to_wait_until(broken, now)
         if retry_at is None and reason == "misconfigured" and whose is not None and endpoint is not None:
             retry_at = await self._scheduled(whose, endpoint)
         retry_at = retry_at or now + self._wait(claimed.fail_count)
@@ -232,6 +250,11 @@ class Poller:
         extra = {"platform": claimed.platform, "connection": claimed.connection_id, "data_type": claimed.data_type}
         log("not polled: %s", broken, extra=extra)
         await self._announce(told)
+
+    async def _is_connected(self, whose: Connection) -> bool:
+        async with self._database.reading() as transaction:
+            row = await connections.get(transaction, whose.id)
+        return row is not None and row.status == "connected"
 
     async def _scheduled(self, whose: Connection, endpoint: Endpoint) -> Any:
         try:
@@ -257,12 +280,23 @@ class Poller:
         """Poll every endpoint of a connection now, or one; those that somebody is at already are left out."""
         async with self._database.reading() as transaction:
             known = await polls.of_connections(transaction, [connection_id])
-        names = [row.data_type for row in known if data_type in (None, row.data_type)]
-        if not names:
-            raise NotFound(f"The connection {connection_id!r} has no endpoint {data_type or 'at all'!r}.")
+        wanted = [row for row in known if data_type in (None, row.data_type)]
+        if not wanted and data_type is not None:
+            raise NotFound(f"The connection {connection_id!r} has no endpoint {data_type!r}.")
         outcomes = []
-        for name in names:
-            claimed = await self.claim_now(connection_id, name)
+        for row in wanted:
+            problem = self._has_to_wait(row)
+            claimed = None if problem else await self.claim_now(connection_id, row.data_type)
             if claimed is not None:
                 outcomes.append(await self.poll(claimed))
+            elif problem:
+                outcomes.append(self._outcome(row, problem=problem))
         return outcomes
+
+    def _has_to_wait(self, row: Row[Any]) -> str | None:
+        """Why an endpoint may not be polled even for who asks for it; None where it may."""
+        if row.platform in self._platforms.switched_off():
+            return f"{row.platform} is switched off here (setting platforms.{row.platform}.enabled)."
+        if row.reason == "rate_limited" and row.due_at is not None and row.due_at > self._clock.now():
+            return f"{row.error_message} It is asked again at {row.due_at:%Y-%m-%d %H:%M:%S} UTC."
+        return None

@@ -12,6 +12,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from sqlalchemy import Row
 
 from soulwatch.endpoint import Endpoint
+from soulwatch.errors import PluginError
 from soulwatch.host import news
 from soulwatch.values import Connection, Cursor, Event, Page
 
@@ -73,14 +74,19 @@ async def read_ahead(pages: AsyncIterator[Page], keep: Keep) -> None:
     """
     send, receive = anyio.create_memory_object_stream[Page](PAGES_AHEAD)
     failed: list[Exception] = []
+    has_ended = False
 
     async def read() -> None:
+        nonlocal has_ended
         with send:
             try:
                 async for page in pages:
                     await send.send(page)
+                has_ended = True
             except Exception as broken:  # noqa: BLE001  - raised below, outside the task group
                 failed.append(broken)
+            except SystemExit as broken:
+                failed.append(PluginError(f"Reading pages tried to end the whole process ({broken!r})."))
 
     async with anyio.create_task_group() as group, receive:
         group.start_soon(read)
@@ -88,12 +94,16 @@ async def read_ahead(pages: AsyncIterator[Page], keep: Keep) -> None:
             async for first in receive:
                 batch = _and_what_came_meanwhile(first, receive)
                 if not await keep(batch, batch[-1].is_last):
+                    has_ended = True
                     break
         except Exception as broken:  # noqa: BLE001  - likewise; a task group would wrap it
             failed.insert(0, broken)
         group.cancel_scope.cancel()
     if failed:
         raise failed[0]
+    if not has_ended:
+        # A stray cancellation, of something that `pages` awaited, must not pass for the end of the list.
+        raise PluginError("Reading pages was cut off from within; it is read again from where it was.")
 
 
 def _and_what_came_meanwhile(first: Page, receive: MemoryObjectReceiveStream[Page]) -> list[Page]:

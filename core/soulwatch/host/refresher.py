@@ -191,7 +191,7 @@ class Refresher:
         async def keep(answer: RawAnswer) -> None:
             await self._keep(attempt, self._safe.seal_answer(attempt.row, attempt.id, answer))
 
-        way = self._platforms.way(attempt.row.platform).limited(LARGEST_TOKEN_ANSWER)
+        way = self._platforms.way(attempt.row.platform).limited(LARGEST_TOKEN_ANSWER, self._policy.exchange_within_s)
         attempt.transport = SendOnce(way, self._clock, attempt.deadline, keep)
         return attempt.transport
 

@@ -19,6 +19,7 @@ from soulwatch.errors import (
 )
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.oauth import LONGEST_TOKEN_WAIT
+from soulwatch.waiting import LONGEST_WAIT
 
 LATER = (Unavailable, UnexpectedAnswer)
 MASS = 20
@@ -70,7 +71,7 @@ def changes_after(
         failures,
         random=random,
         expires_at=row.token_expires_at,
-        retry_at=_asked_to_wait_until(error, now),
+        retry_at=asked_to_wait_until(error, now, LONGEST_TOKEN_WAIT),
         is_ambiguous=is_ambiguous,
     )
     if is_contradicted and isinstance(error, PlatformError):
@@ -90,12 +91,12 @@ def _judge(
     return {"doubted_at": doubted_at, "reason": "unavailable", "next_refresh_at": next_try}
 
 
-def _asked_to_wait_until(error: SoulwatchError, now: datetime) -> datetime | None:
+def asked_to_wait_until(error: SoulwatchError, now: datetime, longest: timedelta = LONGEST_WAIT) -> datetime | None:
     """The end of the wait a token endpoint asks for, an hour at most; a plugin's own may be of any form."""
     until = error.retry_at if isinstance(error, Unavailable | RateLimited | Misconfigured) else None
     if not isinstance(until, datetime) or until.tzinfo is None:
         return None
-    return min(until, now + LONGEST_TOKEN_WAIT)
+    return min(until, now + longest)
 
 
 def is_mass(outcomes: Mapping[str, int]) -> bool:

@@ -32,6 +32,11 @@ class RefreshPolicy:
     send_within: float = 0.4
     """The part of the lease in which the request has to leave, so that its answer comes within the lease."""
 
+    @property
+    def exchange_within_s(self) -> float:
+        """How long a request may take that leaves at the last moment, so that its answer still comes in the lease."""
+        return 0.9 * (1 - self.send_within) * self.lease.total_seconds()
+
     def next_refresh(self, connection_id: str, issued_at: datetime, expires_at: datetime | None) -> datetime | None:
         """When to refresh a token; spread, so that a thousand connected together are not refreshed together."""
         if expires_at is None:

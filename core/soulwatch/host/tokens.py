@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
+from anyio.abc import TaskGroup
 from sqlalchemy import Row
 
 from soulwatch.errors import NeedsReauth, NotFound, SoulwatchError, Unavailable
@@ -71,6 +72,7 @@ class Tokens:
         self._policy = policy
         self._announce = announce
         self._limiters: dict[str, anyio.CapacityLimiter] = {}
+        self._in_hand: set[str] = set()
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
     async def fresh(self, connection_id: str, *, refused: str | None = None, is_asked_for: bool = False) -> Token:
@@ -95,7 +97,7 @@ class Tokens:
                 if usable and not (self._is_due(row) or is_asked_for):
                     return usable
                 if not await self._may_try(row, token, usable, is_asked_for=is_asked_for):
-                    return usable or token
+                    return usable or token  # asked for or not, a new one may not be sent for yet
                 # Who asks for a new token is not served with the old one, good as it may be.
                 instead = None if is_asked_for else usable
                 attempt = await self._claim(row, instead)
@@ -106,8 +108,8 @@ class Tokens:
                     return fresh
                 if (await self._row(connection_id)).generation != row.generation:
                     continue  # another host was quicker
-                if usable:
-                    return usable
+                if instead:
+                    return instead
                 await self._wait_for_other(row, patience)
 
     async def _claim(self, row: Row[Any], usable: Token | None) -> Attempt | None:
@@ -218,13 +220,26 @@ class Tokens:
 
     async def sweep(self) -> int:
         """Refresh every token that is due; how many were looked at. One that fails keeps no other waiting."""
+        async with anyio.create_task_group() as group:
+            begun = await self.sweep_into(group)
+        return begun  # noqa: RET504  - they are all done by now
+
+    async def sweep_into(self, group: TaskGroup) -> int:
+        """Begin, in `group`, to refresh what is due and not in hand; how many. It does not wait for them to end."""
         without = await self._refresher.held_up()
         async with self._database.reading() as transaction:
             due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without)
-        async with anyio.create_task_group() as group:
-            for row in due:
-                group.start_soon(self._in_turn, row.platform, partial(self.fresh, row.id))
-        return len(due)
+        begun = [row for row in due if row.id not in self._in_hand]
+        self._in_hand.update(row.id for row in begun)
+        for row in begun:
+            group.start_soon(self._in_hand_once, row.id, row.platform)
+        return len(begun)
+
+    async def _in_hand_once(self, connection_id: str, platform: str) -> None:
+        try:
+            await self._in_turn(platform, partial(self.fresh, connection_id))
+        finally:
+            self._in_hand.discard(connection_id)
 
     async def _in_turn(self, platform: str, work: Callable[[], Awaitable[object]]) -> None:
         """Refresh one, not more of a platform at once than it allows."""
@@ -242,10 +257,16 @@ class Tokens:
         return len(orphans)
 
     async def _take_up(self, connection_id: str) -> None:
-        logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
-        attempt = await self._refresher.claim(connection_id)
-        if attempt is not None:
-            await self._refresher.refresh(attempt)
+        turn = self._turns.setdefault(connection_id, Turn())
+        if turn.lock.locked():
+            return  # it is this process that is at it: a wall clock that jumped makes the lease look old
+        async with turn.lock:
+            row = await self._row(connection_id)
+            await self._refresher.let_through(row.platform)
+            logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
+            attempt = await self._refresher.claim(connection_id, row.generation)
+            if attempt is not None:
+                await self._refresher.refresh(attempt)
 
     async def next_due(self) -> datetime | None:
         """When the next token is to be refreshed."""

@@ -75,6 +75,11 @@ async def forget_pass(connection: AsyncConnection, pass_hash: bytes) -> None:
     await connection.execute(delete(passes).where(passes.c.hash == pass_hash))
 
 
+async def forget_passes(connection: AsyncConnection, created_by: str) -> None:
+    """What somebody obtained and has not used yet opens nothing any more."""
+    await connection.execute(delete(passes).where(passes.c.created_by == created_by))
+
+
 async def prune(connection: AsyncConnection, now: datetime) -> int:
     """Forget passes that ended; how many."""
     return (await connection.execute(delete(passes).where(passes.c.expires_at <= now))).rowcount

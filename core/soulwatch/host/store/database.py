@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -69,6 +70,13 @@ class Database:
                     await connection.execution_options(soulwatch_writes=True)
                     async with connection.begin():
                         yield connection
+
+    def make_private(self) -> None:
+        """Make a SQLite file that is not there yet, for its owner alone; its journals get the same rights."""
+        path = self.engine.url.database
+        if self.is_sqlite and path and path != ":memory:":
+            with suppress(OSError):  # whatever is wrong with the place, `check` says it better
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     async def check(self) -> None:
         """Raise SettingsError where the database cannot be opened."""

@@ -12,6 +12,7 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.database import upsert
+from soulwatch.host.store.items import storable
 from soulwatch.host.store.tables import events, user_streams
 from soulwatch.values import Event
 
@@ -37,7 +38,7 @@ async def append(connection: AsyncConnection, happened: Sequence[Event], now: da
                 type=stored.type,
                 platform=stored.platform,
                 connection_id=stored.connection,
-                data=msgspec.json.encode(stored.data).decode(),
+                data=storable(msgspec.json.encode(stored.data)),
                 at=now,
             )
         )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.tables import flows
+
+TIME_TO_FINISH = timedelta(minutes=10)
 
 
 async def add(connection: AsyncConnection, values: dict[str, Any]) -> None:
@@ -44,8 +46,12 @@ async def take_by_code(connection: AsyncConnection, flow_id: str, code_hash: byt
 
 
 async def _take(connection: AsyncConnection, which: Any, now: datetime, **values: Any) -> Row[Any] | None:
+    # Whoever takes a flow has time to finish it, however late it was taken.
     taken = await connection.execute(
-        update(flows).where(which, flows.c.expires_at > now).values(**values).returning(*flows.c)
+        update(flows)
+        .where(which, flows.c.expires_at > now)
+        .values(**values, expires_at=now + TIME_TO_FINISH)
+        .returning(*flows.c)
     )
     found: Row[Any] | None = taken.one_or_none()
     return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, delete, func, select, update
+from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.tables import items
@@ -129,8 +129,3 @@ async def counts(connection: AsyncConnection, user: str | None = None) -> Sequen
     if user is not None:
         query = query.where(items.c.user_id == user)
     return (await connection.execute(query)).all()
-
-
-async def forget_connection(connection: AsyncConnection, connection_id: str) -> int:
-    """Remove all items of a connection; how many rows."""
-    return (await connection.execute(delete(items).where(items.c.connection_id == connection_id))).rowcount

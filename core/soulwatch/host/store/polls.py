@@ -13,6 +13,9 @@ from soulwatch.host.store.database import upsert
 from soulwatch.host.store.tables import connections, polls
 from soulwatch.values import Cursor
 
+IDS_A_QUERY = 500
+"""Well below every database's limit of parameters in one statement."""
+
 
 def _free(now: datetime) -> Any:
     return or_(polls.c.lease_until.is_(None), polls.c.lease_until <= now)
@@ -37,22 +40,31 @@ async def claim(
     now: datetime,
     until: datetime,
     *,
+    platform: str,
     limit: int,
-    without: Sequence[str] = (),
 ) -> Sequence[Row[Any]]:
-    """Take up to `limit` due polls of connected accounts, until `until`; platforms in `without` have to wait."""
+    """Take up to `limit` due polls of a platform's connected accounts, until `until`."""
     due = (
         select(polls.c.id)
         .join(connections, connections.c.id == polls.c.connection_id)
-        .where(polls.c.due_at <= now, _free(now), connections.c.status == "connected")
+        .where(polls.c.platform == platform, polls.c.due_at <= now, _free(now), connections.c.status == "connected")
         .order_by(polls.c.due_at)
         .limit(limit)
     )
-    if without:
-        due = due.where(polls.c.platform.not_in(without))
     if connection.dialect.name == "postgresql":
         due = due.with_for_update(skip_locked=True, of=polls)
     return await _take(connection, polls.c.id.in_(due.scalar_subquery()), owner, until)
+
+
+async def waiting(connection: AsyncConnection, now: datetime) -> Sequence[str]:
+    """The platforms that have polls due which nobody is at."""
+    query = (
+        select(polls.c.platform)
+        .join(connections, connections.c.id == polls.c.connection_id)
+        .where(polls.c.due_at <= now, _free(now), connections.c.status == "connected")
+        .distinct()
+    )
+    return (await connection.execute(query)).scalars().all()
 
 
 async def claim_now(
@@ -146,8 +158,11 @@ async def _let_go(connection: AsyncConnection, poll_id: int, fence: int, **value
 
 async def of_connections(connection: AsyncConnection, ids: Sequence[str]) -> Sequence[Row[Any]]:
     """Every poll of these connections."""
-    query = select(polls).where(polls.c.connection_id.in_(ids)).order_by(polls.c.data_type)
-    return (await connection.execute(query)).all()
+    found: list[Row[Any]] = []
+    for start in range(0, len(ids), IDS_A_QUERY):
+        some = polls.c.connection_id.in_(ids[start : start + IDS_A_QUERY])
+        found += (await connection.execute(select(polls).where(some).order_by(polls.c.data_type))).all()
+    return found
 
 
 async def next_due(connection: AsyncConnection) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -24,6 +25,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator
 
+LETTERLESS = re.compile("[\\x00\\ud800-\\udfff]")
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC time on every database; SQLite itself would forget the zone."""
@@ -45,6 +48,17 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Words(TypeDecorator[str]):
+    """Text from outside. PostgreSQL takes no U+0000 and no half of a surrogate pair, so neither database gets one."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """The text, with what cannot be stored replaced."""
+        return value if value is None else LETTERLESS.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
 # Values of JSON columns are texts already: the engine's serializer passes them through (see database.py).
 JsonText = JSON().with_variant(JSONB(), "postgresql")
 AutoId = BigInteger().with_variant(Integer(), "sqlite")
@@ -63,8 +77,8 @@ connections = Table(
     Column("id", Text, primary_key=True),
     Column("user_id", Text, nullable=False),
     Column("platform", Text, nullable=False),
-    Column("account_id", Text, nullable=False),
-    Column("account_name", Text, nullable=False),
+    Column("account_id", Words, nullable=False),
+    Column("account_name", Words, nullable=False),
     Column("access_token", LargeBinary, comment="sealed"),
     Column("refresh_token", LargeBinary, comment="sealed"),
     Column("token_expires_at", UtcDateTime),
@@ -73,10 +87,10 @@ connections = Table(
     Column("grant_expires_at", UtcDateTime),
     Column("foretold_days", Integer, comment="how many days before its end the user was last told"),
     Column("generation", Integer, nullable=False, server_default="1"),
-    Column("scopes", Text, nullable=False, server_default=""),
+    Column("scopes", Words, nullable=False, server_default=""),
     Column("status", Text, nullable=False),
     Column("reason", Text),
-    Column("error_message", Text),
+    Column("error_message", Words),
     Column("last_sync", UtcDateTime),
     Column("next_refresh_at", UtcDateTime),
     Column("last_attempt_at", UtcDateTime),
@@ -123,7 +137,7 @@ attempts = Table(
     Column("state", Text, nullable=False),
     Column("answer", LargeBinary, comment="sealed raw answer, until it is applied"),
     Column("outcome", Text, comment="in one word: whose matter it was"),
-    Column("detail", Text),
+    Column("detail", Words),
     Column("started_at", UtcDateTime, nullable=False),
     Column("finished_at", UtcDateTime, index=True),
 )
@@ -141,13 +155,13 @@ polls = Table(
     Column("connection_id", Text, nullable=False),
     Column("platform", Text, nullable=False),
     Column("data_type", Text, nullable=False),
-    Column("cursor", Text),
-    Column("etag", Text),
+    Column("cursor", Words),
+    Column("etag", Words),
     Column("is_whole", Boolean, nullable=False, server_default=false(), comment="whether the last reading ended"),
     Column("due_at", UtcDateTime, comment="none: only when asked"),
     Column("last_polled_at", UtcDateTime),
     Column("reason", Text),
-    Column("error_message", Text),
+    Column("error_message", Words),
     Column("fail_count", Integer, nullable=False, server_default="0"),
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("lease_owner", Text),
@@ -164,7 +178,7 @@ items = Table(
     Column("connection_id", Text, nullable=False),
     Column("platform", Text, nullable=False),
     Column("data_type", Text, nullable=False),
-    Column("item_key", Text, nullable=False),
+    Column("item_key", Words, nullable=False),
     Column("raw_data", JsonText, nullable=False),
     Column("content_hash", LargeBinary, nullable=False),
     Column("extracted_at", UtcDateTime, nullable=False),

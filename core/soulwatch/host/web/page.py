@@ -24,6 +24,7 @@ __all__ = ["error_page", "home", "sign_in_form", "sign_in_page", "static"]
 
 PAGE_USER = "me"
 LONGEST_USER = 200
+LARGEST_SHOWN = 64 * 1024
 LATEST_ITEMS = 20
 LATEST_EVENTS = 50
 
@@ -106,7 +107,10 @@ async def _look(host: Host, user: str) -> dict[str, Any]:
 
 
 def _decoded(raw: Any) -> Any:
-    return msgspec.json.decode(raw) if isinstance(raw, str) else raw
+    """An item to be shown; of a very large one its beginning as text, since the page must not hold up the host."""
+    if not isinstance(raw, str):
+        return raw
+    return msgspec.json.decode(raw) if len(raw) <= LARGEST_SHOWN else raw[:LARGEST_SHOWN]
 
 
 async def _platforms(host: Host) -> list[dict[str, Any]]:

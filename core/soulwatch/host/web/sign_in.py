@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from soulwatch.host.web.page import sign_in_form, sign_in_page
 from soulwatch.host.web.state import host_of
-from soulwatch.host.web.who import check_origin, cookie_name, require_operator, session_secret, set_session
+from soulwatch.host.web.who import check_origin, require_operator, session_secret, set_cookie, set_session
 
 LONGEST_CODE = 100
 
@@ -35,5 +35,5 @@ async def sign_out(request: Request) -> Response:
     host = host_of(request)
     await host.access.sign_out(session_secret(request) or "")
     response = RedirectResponse(f"{host.settings.base_url}/sign-in", 303)
-    response.delete_cookie(cookie_name(host.settings, "session"), path="/")
+    set_cookie(response, host.settings, "session", "", 0)
     return response
