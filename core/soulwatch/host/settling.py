@@ -92,7 +92,7 @@ def _judge(
 
 
 def asked_to_wait_until(error: SoulwatchError, now: datetime, longest: timedelta = LONGEST_WAIT) -> datetime | None:
-    """The end of the wait a token endpoint asks for, an hour at most; a plugin's own may be of any form."""
+    """The end of the wait that an error asks for, `longest` at most; one of a plugin may be of any form."""
     until = error.retry_at if isinstance(error, Unavailable | RateLimited | Misconfigured) else None
     if not isinstance(until, datetime) or until.tzinfo is None:
         return None
