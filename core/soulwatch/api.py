@@ -106,7 +106,7 @@ class Api:
         except httpx.InvalidURL as broken:
             raise UnexpectedAnswer(f"The platform named an address that is none: {broken}.") from broken
         except httpx.HTTPError as broken:
-            raise Unavailable(f"{_place(url)} could not be reached: {type(broken).__name__}.") from broken
+            raise Unavailable(f"{_place(url)} could not be reached: {cause(broken)}.") from broken
 
     def _raise_refusal(self, response: httpx.Response) -> None:
         if response.is_success or response.status_code == httpx.codes.NOT_MODIFIED:
@@ -142,6 +142,12 @@ class Api:
                 code=reason or "http_403",
             )
         return UnexpectedAnswer(f"The platform refused ({reason or 'no reason given'}, {where}).", code=reason)
+
+
+def cause(broken: Exception) -> str:
+    """What went wrong on the way to a platform, in one line: the kind, and what the network said of it."""
+    said = str(broken).partition("\n")[0][:200]
+    return f"{type(broken).__name__}: {said}" if said else type(broken).__name__
 
 
 def _place(url: str) -> str:

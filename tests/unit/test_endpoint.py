@@ -7,6 +7,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch import (
     WHOLE_BODY,
@@ -161,6 +162,7 @@ async def test_a_list_of_just_the_most_pages_is_whole():
     assert len(await Site(answer).read(replace(THINGS, max_pages=5))) == 5
 
 
+@repeatable
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
 async def test_whatever_a_platform_links_to_the_reading_ends(links):
     def answer(request):

@@ -3,6 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch import jsontext
 from soulwatch.jsontext import decode, dig, digest, texts
@@ -89,6 +90,7 @@ values = st.recursive(
 )
 
 
+@repeatable
 @given(st.lists(values), st.sampled_from([None, 2]), st.booleans())
 def test_both_ways_of_reading_see_the_same(found, indent, ascii_only):
     body = json.dumps({"a": {"b": found}}, indent=indent, ensure_ascii=ascii_only).encode()
@@ -101,6 +103,7 @@ def test_both_ways_of_reading_see_the_same(found, indent, ascii_only):
         assert fast == plain
 
 
+@repeatable
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_both_ways_of_reading_refuse_the_same(body):
     def read(text):

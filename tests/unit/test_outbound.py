@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch import Identity, Misconfigured, OAuth2, Platform, UnexpectedAnswer
 from soulwatch.host.outbound import Addresses, Outbound, client_over, open_way, trust
@@ -136,6 +137,7 @@ def test_no_other_host_is_asked(url):
         Addresses.of(GITHUB, None, None).locate(url)
 
 
+@repeatable
 @given(
     st.text()
     | st.from_regex(r"\Ahttps?:/?/?[\w.@:%\\#?/\[\]-]{0,30}(api\.github\.com)[\w.@:%\\#?/\[\]-]{0,30}\Z")

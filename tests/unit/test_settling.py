@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch import (
     CursorExpired,
@@ -72,6 +73,7 @@ ERRORS = [
 histories = st.lists(st.tuples(st.sampled_from(ERRORS), st.floats(0, 1, exclude_max=True), st.booleans()), max_size=40)
 
 
+@repeatable
 @given(histories)
 def test_nothing_but_a_dead_grant_ever_troubles_the_user(history):
     before, now = row(), NOW

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch.host.timing import COOL_DOWNS_S, LONGEST_SPREAD, PROMPT_RETRIES_S, RefreshPolicy
 
@@ -23,6 +24,7 @@ def s(seconds):
 # When a token is refreshed
 
 
+@repeatable
 @given(names, lives)
 def test_a_token_is_refreshed_in_its_margin_before_its_end_but_not_before_half_of_its_life(name, life):
     at = POLICY.next_refresh(name, NOW, NOW + life)
@@ -33,11 +35,13 @@ def test_a_token_is_refreshed_in_its_margin_before_its_end_but_not_before_half_o
     assert NOW < at < NOW + life
 
 
+@repeatable
 @given(names, lives)
 def test_a_token_is_never_refreshed_in_a_loop(name, life):
     assert POLICY.next_refresh(name, NOW, NOW + life) - NOW >= min(POLICY.floor, life / 2)
 
 
+@repeatable
 @given(names, lives, lives)
 def test_a_token_that_lives_longer_is_not_refreshed_earlier(name, one, other):
     short, long = sorted([one, other])
@@ -63,6 +67,7 @@ def test_a_token_without_end_is_never_refreshed():
     assert POLICY.next_refresh("c-1", NOW, None) is None
 
 
+@repeatable
 @given(names, st.timedeltas(timedelta(0), timedelta(days=30)))
 def test_a_token_that_has_ended_when_it_comes_is_due_at_once(name, ago):
     """An answer that is read again long after a crash."""
@@ -72,6 +77,7 @@ def test_a_token_that_has_ended_when_it_comes_is_due_at_once(name, ago):
 # When a failure is tried again
 
 
+@repeatable
 @given(failures, chances)
 def test_failures_are_waited_out_longer_and_longer_but_never_longer_than_an_hour(count, random):
     wait = POLICY.next_try(NOW, count, random=random) - NOW
@@ -81,11 +87,13 @@ def test_failures_are_waited_out_longer_and_longer_but_never_longer_than_an_hour
     assert wait <= timedelta(hours=1)
 
 
+@repeatable
 @given(failures, chances)
 def test_two_requests_are_never_closer_than_the_floor(count, random):
     assert POLICY.next_try(NOW, count, random=random) >= NOW + POLICY.floor
 
 
+@repeatable
 @given(failures, chances, st.timedeltas(timedelta(0), timedelta(hours=1)), st.booleans(), st.none() | lives)
 def test_nobody_is_asked_before_they_want_to_be(count, random, wait, is_ambiguous, life):
     at = POLICY.next_try(
@@ -130,6 +138,7 @@ def test_an_outcome_nobody_knows_still_waits_where_it_is_told_to():
 # How close two requests may be
 
 
+@repeatable
 @given(lives)
 def test_the_floor_never_outlasts_the_token(life):
     assert timedelta(0) < POLICY.floor_for(NOW, NOW + life) <= min(POLICY.floor, life / 2)

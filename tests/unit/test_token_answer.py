@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch.token_answer import LONGEST_LIFE_S, SHORTEST_LIFE_S, Verdict, classify, lifetime_s
 
@@ -156,6 +157,7 @@ bodies = st.one_of(
 statuses = st.integers(100, 599)
 
 
+@repeatable
 @given(statuses, bodies, st.booleans())
 @example(200, b"&" * 5000 + b"=", False)
 @example(200, b"a=1" + b"&a=1" * 99, False)
@@ -169,6 +171,7 @@ def test_any_answer_gets_a_verdict(status, body, must_rotate):
         assert not answer.ambiguous
 
 
+@repeatable
 @given(st.lists(st.tuples(statuses, bodies)), st.booleans())
 def test_nothing_but_invalid_grant_speaks_of_the_grant(answers, must_rotate):
     for status, body in answers:
@@ -176,12 +179,14 @@ def test_nothing_but_invalid_grant_speaks_of_the_grant(answers, must_rotate):
             assert classify(status, body, aliases=GITHUB, must_rotate=must_rotate).verdict is not Verdict.GRANT
 
 
+@repeatable
 @given(statuses.filter(lambda status: status >= 500 or status in (408, 425, 429) or 300 <= status < 400), bodies)
 @example(500, b'{"error": "invalid_grant"}')
 def test_no_answer_of_a_platform_that_is_not_well_speaks_of_the_grant(status, body):
     assert classify(status, body, aliases=GITHUB).verdict is not Verdict.GRANT
 
 
+@repeatable
 @given(statuses, members, st.sampled_from([None, 1, 4]))
 def test_the_order_of_members_and_white_space_mean_nothing(status, value, indent):
     plain = classify(status, json.dumps(value).encode(), aliases=GITHUB)
@@ -221,6 +226,7 @@ def test_a_lifetime_that_cannot_be_is_the_usual_one_and_never_endless(value):
     assert lifetime_s(value, 7200) == 7200
 
 
+@repeatable
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))
 def test_any_lifetime_is_long_enough_not_to_loop_and_short_enough_to_end(value):
     assert SHORTEST_LIFE_S <= lifetime_s(value, 3600) <= LONGEST_LIFE_S

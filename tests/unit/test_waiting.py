@@ -4,6 +4,7 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.examples import repeatable
 
 from soulwatch.waiting import LONGEST_WAIT, parse_retry_after, retry_after, seconds
 
@@ -41,6 +42,7 @@ def test_a_wait_that_cannot_be_read_is_none(text):
     assert parse_retry_after(text, NOW) is None
 
 
+@repeatable
 @given(st.text() | st.from_regex(r"\A\w{3}, \d+ \w{3} \d+ \d+:\d+:\d+ ([+-]\d{1,6}|\w+)\Z"))
 @example("Sun, 01 Mar 2026 12:00:30 +9999")
 @example("Mon, 01 Jan 0001 00:00:00 +2359")
@@ -51,6 +53,7 @@ def test_no_text_breaks_the_reading(text):
     assert wait is None or wait >= timedelta(0)
 
 
+@repeatable
 @given(st.text())
 def test_no_header_asks_for_more_than_a_month(text):
     for headers in ({"retry-after": text}, {"x-ratelimit-remaining": "0", "x-ratelimit-reset": text}):

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from soulwatch.host.host import Host
 
 
+LONGEST_NAME = 200
+
+
 @click.command(
     "login-code",
     epilog="""\b
@@ -31,7 +34,7 @@ def login_code(given: Given) -> None:
         click.echo(sign_in_address(host.settings.base_url, await host.access.login_code()))
         note("Good once, within ten minutes.")
 
-    with_host(given, work)
+    with_host(given, work, may_begin=True)
 
 
 def sign_in_address(base_url: str, code: str) -> str:
@@ -66,13 +69,15 @@ def create(given: Given, *, name: str) -> None:
 
     It is shown this once; only a hash of it is kept. NAME is for you to know it by.
     """
+    if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
+        raise click.BadParameter(f"has to be 1 to {LONGEST_NAME} printable characters.", param_hint="NAME")
 
     async def work(host: Host) -> None:
         key_id, key = await host.access.new_key(name)
         click.echo(key)
         note(f"Shown this once. Its id, to revoke it by: {key_id}")
 
-    with_host(given, work)
+    with_host(given, work, may_begin=True)
 
 
 @apikeys.command(

@@ -114,13 +114,23 @@ async def open_host(settings: Settings) -> AsyncIterator[Host]:
         raise SoulwatchError(f"The database refused: {said}. `soulwatch doctor` examines it.") from broken
 
 
-def with_host(given: Given, work: Callable[[Host], Awaitable[Result]]) -> Result:
-    """Open the host, do this one thing with it, and close it."""
+def with_host(given: Given, work: Callable[[Host], Awaitable[Result]], *, may_begin: bool = False) -> Result:
+    """Open the host, do this one thing with it, and close it.
+
+    Only what `may_begin` an installation makes one: elsewhere a mistyped folder would look like lost data.
+    """
     import anyio  # noqa: PLC0415
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
 
     from soulwatch.host import logs  # noqa: PLC0415
 
     settings = given.settings()
+    database = make_url(settings.database_url)
+    if not may_begin and database.get_backend_name() == "sqlite" and not Path(database.database or "").exists():
+        raise NotFound(
+            f"There is no soulwatch data at {database.database}. `soulwatch serve` begins there; --data-dir or "
+            "DATABASE_URL leads elsewhere."
+        )
     # One command's answer is what it prints; what the host does beside it is told only where something is wrong.
     logs.configure(
         "DEBUG" if settings.log_level == "DEBUG" else "WARNING", settings.log_format, secrets=secrets_of(settings)

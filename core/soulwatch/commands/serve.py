@@ -87,6 +87,8 @@ async def _run(host: Host, sockets: list[Any], given: Given) -> None:
 
 
 async def _facts(host: Host) -> list[str]:
+    from soulwatch.host.settings_addresses import LOOPBACK  # noqa: PLC0415
+
     settings = host.settings
     jobs = await host.jobs()
     lines = [
@@ -99,6 +101,11 @@ async def _facts(host: Host) -> list[str]:
         "  Background jobs:",
         *(f"    {shown(title)}: {shown(schedule)}" for title, schedule in jobs),
     ]
+    if settings.host not in LOOPBACK and settings.public_url is None:
+        lines.append(
+            f"  It listens on {settings.host} over plain http: put a proxy that speaks https in front, and set"
+        )
+        lines.append("  SOULWATCH_PUBLIC_URL. Requests for any other name than the above are refused until then.")
     if not host.platforms.in_use():
         lines.append("  No platform has an OAuth client yet: `soulwatch plugins` says which variables to set,")
         lines.append("  and `soulwatch serve --demo` needs none.")

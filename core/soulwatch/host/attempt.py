@@ -10,6 +10,7 @@ import anyio
 import httpx
 from sqlalchemy import Row
 
+from soulwatch.api import cause
 from soulwatch.errors import PlatformError, SoulwatchError, Unavailable
 from soulwatch.host.safe import RawAnswer
 from soulwatch.host.send_once import SendOnce
@@ -70,6 +71,6 @@ def named(broken: Exception, attempt: Attempt) -> SoulwatchError:
         return broken
     kind, ambiguous = type(broken).__name__, attempt.may_have_been_acted_on
     if isinstance(broken, httpx.HTTPError):
-        return Unavailable(f"The token endpoint could not be asked: {kind}.", code=kind, ambiguous=ambiguous)
+        return Unavailable(f"The token endpoint could not be asked: {cause(broken)}.", code=kind, ambiguous=ambiguous)
     logger.error("a refresh failed in a way nobody foresaw", exc_info=broken, extra={"connection": attempt.row.id})
     return Unavailable(f"The refresh failed in a way nobody foresaw: {kind}.", code=kind, ambiguous=ambiguous)

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from sqlalchemy import Row
 
-from soulwatch.api import Api
+from soulwatch.api import Api, cause
 from soulwatch.errors import Misconfigured, NotFound, SoulwatchError, Unavailable
 from soulwatch.host.accounts import Accounts
 from soulwatch.host.clock import Clock
@@ -185,7 +185,7 @@ class Connecting:
         try:
             token = await facts.oauth.exchange(self._platforms.client(facts), code, redirect_uri, verifier, http)
         except httpx.HTTPError as broken:
-            raise Unavailable(f"{facts.title} could not be reached: {type(broken).__name__}. Try again.") from broken
+            raise Unavailable(f"{facts.title} could not be reached: {cause(broken)}. Try again.") from broken
 
         async def access_token(refused: str | None) -> str:
             if refused is not None:

@@ -196,9 +196,15 @@ class Host:
         row = await self.accounts.of(user, platform)
         return await self.tokens.fresh(row.id)
 
-    async def refresh_connection(self, connection_id: str) -> Token:
-        """A new token for a connection now, due or not. Raises like `ensure_fresh_token`."""
-        return await self.tokens.fresh(connection_id, is_asked_for=True)
+    async def refresh_connection(self, connection_id: str) -> tuple[Token, bool]:
+        """A new token for a connection now, due or not, and whether it is new.
+
+        It is not where a refresh ended only moments ago: a platform is not asked twice in half a minute. Raises like
+        `ensure_fresh_token`.
+        """
+        before = (await self.accounts.row(connection_id)).generation
+        token = await self.tokens.fresh(connection_id, is_asked_for=True)
+        return token, (await self.accounts.row(connection_id)).generation != before
 
     async def poll_connection(self, connection_id: str, data_type: str | None = None) -> list[Outcome]:
         """Poll a connection now, whatever its schedule."""

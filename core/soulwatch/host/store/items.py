@@ -45,9 +45,9 @@ async def keep(
         place = {"b_connection": whose.id, "b_type": data_type, "b_now": now}
         await connection.execute(_supersede, [{**place, "b_key": key} for key in changed])
     if fresh:
-        await connection.execute(
-            items.insert(), [_row(whose, data_type, key, item, now) for key, item in fresh.items()]
-        )
+        # Lists are told newest first, so the newest gets the highest id and is first where the latest are shown.
+        rows = [_row(whose, data_type, key, item, now) for key, item in reversed(fresh.items())]
+        await connection.execute(items.insert(), rows)
     return len(fresh)
 
 

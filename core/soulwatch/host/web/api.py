@@ -86,10 +86,10 @@ async def poll_connection(request: Request) -> Json:
 
 
 async def refresh_connection(request: Request) -> Json:
-    """POST /api/connections/{id}/refresh: a new token now, whether due or not."""
+    """POST /api/connections/{id}/refresh: a new token now, whether due or not; `refreshed` says whether it is new."""
     await require_caller(request)
-    token = await host_of(request).refresh_connection(id_in(request))
-    return Json({"expires_at": time(token.expires_at)})
+    token, is_new = await host_of(request).refresh_connection(id_in(request))
+    return Json({"expires_at": time(token.expires_at), "refreshed": is_new})
 
 
 async def list_data(request: Request) -> Json:
@@ -193,7 +193,9 @@ async def new_connect_session(request: Request) -> Json:
     host, body = host_of(request), await body_of(request)
     known_only(body, "user", "platform", "return_to")
     user, platform = text_in(body, "user") or "", text_in(body, "platform") or ""
-    return_to = _return_to(body.get("return_to"), host.settings.return_to_origins)
+    own = urlsplit(host.settings.base_url)
+    allowed = (*host.settings.return_to_origins, f"{own.scheme}://{own.netloc}")
+    return_to = _return_to(body.get("return_to"), allowed)
     known_platform(request, platform)
     session_id, secret = await host.connecting.link(user, platform, return_to, caller.name)
     url = f"{host.settings.base_url}/connect/{platform}?link={secret}"
@@ -219,7 +221,9 @@ def _return_to(said: object, allowed: Collection[str]) -> str:
             parts = urlsplit("")
         if f"{parts.scheme}://{parts.netloc}" in allowed and "#" not in said:
             return said
-    detail = f'"return_to" has to be an address in SOULWATCH_RETURN_TO_ORIGINS ({", ".join(allowed) or "none set"}).'
+    detail = (
+        f'"return_to" has to be an address of one of these, set by SOULWATCH_RETURN_TO_ORIGINS: {", ".join(allowed)}.'
+    )
     raise HTTPException(422, detail)
 
 
