@@ -94,7 +94,7 @@ async def test_the_connector_is_found_connected_polled_and_its_token_renewed(fol
         assert second.problem is None
         assert second.new < 5  # whatever was added meanwhile
         before = await host.ensure_fresh_token("ada", "bookmarks")
-        assert (await host.refresh_connection(connection.id)).access != before.access
+        assert (await host.refresh_connection(connection.id))[0].access != before.access
         assert len(await host.data(user="ada", platform="bookmarks", data_type="bookmarks")) == first.new + second.new
     finally:
         await host.close()

@@ -152,7 +152,7 @@ async def test_a_loop_that_shows_no_life_makes_the_host_unwell(serve):
     async with serve(clock=clock) as served:
         visitor = await served.visitor()
         async with served.host.working():
-            await until(lambda: len(served.host.worker._beats) == 2)
+            await until(lambda: len(served.host.worker._beats) == 3)
             assert (await visitor.get("/healthz")).status_code == 200
             clock.jump(61)
             status, detail = problem_of(await visitor.get("/healthz"))

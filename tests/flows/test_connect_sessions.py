@@ -245,12 +245,14 @@ async def test_nobody_is_sent_back_to_an_address_that_the_operator_has_not_allow
 
 
 @on_sqlite
-async def test_without_a_setting_nobody_is_sent_back_anywhere(serve):
+async def test_without_a_setting_people_are_sent_back_to_the_hosts_own_pages_alone(serve):
     async with serve() as served:
+        application = await served.application()
         said = {"user": "ada", "platform": "sandbox", "return_to": HOME}
-        refused = await (await served.application()).post("/api/connect-sessions", json=said)
-    assert refused.status_code == 422
-    assert "none set" in refused.json()["detail"]
+        refused = await application.post("/api/connect-sessions", json=said)
+        taken = await application.post("/api/connect-sessions", json={**said, "return_to": f"{served.url}/"})
+    assert (refused.status_code, taken.status_code) == (422, 201)
+    assert "SOULWATCH_RETURN_TO_ORIGINS" in refused.json()["detail"]
 
 
 @on_sqlite

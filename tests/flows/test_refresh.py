@@ -222,12 +222,15 @@ async def test_a_refresh_may_be_asked_for_but_not_without_end(world):
     async with world.host(RefreshPolicy(), clock=clock) as host:
         connection = await world.connect(host)
         first = await host.ensure_fresh_token("ada", "sandbox")
-        second = await host.refresh_connection(connection.id)
+        second, is_new = await host.refresh_connection(connection.id)
+        assert is_new
         assert second != first
 
-        assert await host.refresh_connection(connection.id) == second
+        assert await host.refresh_connection(connection.id) == (second, False)
         await clock.advance(31)
-        assert await host.refresh_connection(connection.id) != second
+        third, is_new = await host.refresh_connection(connection.id)
+        assert is_new
+        assert third != second
         assert len(refreshes(world)) == 2
 
 
@@ -245,7 +248,9 @@ async def test_who_asks_in_spite_of_a_cool_down_asks_only_so_often(world):
 
         world.sandbox.faults.clear()
         await clock.advance(31)
-        assert is_good(world, await host.refresh_connection(connection.id))
+        token, is_new = await host.refresh_connection(connection.id)
+        assert is_new
+        assert is_good(world, token)
 
 
 @on_sqlite

@@ -86,7 +86,7 @@ async def test_an_answer_that_holds_no_token_is_not_read_again_for_ever(world):
             with pytest.raises(PluginError):
                 await host.tokens.fresh(connection.id)
         async with host_with(world, connector) as host:
-            assert is_good(world, await host.refresh_connection(connection.id))
+            assert is_good(world, await host.tokens.fresh(connection.id, is_asked_for=True))
             assert await states(host, connection) == ["rejected", "applied"]
 
 

@@ -87,7 +87,7 @@ async def test_a_token_that_another_refresh_has_killed_is_not_used_on(world):
     async with world.host() as one, world.host() as other:
         connection = await world.connect(one, "github")
         old = await one.ensure_fresh_token("ada", "github")
-        new = await other.refresh_connection(connection.id)
+        new, _ = await other.refresh_connection(connection.id)
 
         assert await one.tokens.fresh(connection.id, refused=old.access) == new
         assert len(refreshes(world, "github")) == 1
@@ -102,7 +102,7 @@ async def test_a_token_without_end_is_never_refreshed(open_world):
         for _ in range(3):
             await clock.advance(400 * 86400)
             assert await host.ensure_fresh_token("ada", "github") == token
-            assert await host.refresh_connection(connection.id) == token
+            assert await host.refresh_connection(connection.id) == (token, False)
             assert await host.tokens.sweep() == 0
 
         assert refreshes(world, "github") == []

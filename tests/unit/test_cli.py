@@ -116,7 +116,7 @@ def test_wrong_settings_are_told_without_a_traceback(here):
 
 def test_a_data_directory_that_cannot_be_made_is_told_with_the_remedy(here):
     (here.folder / "file").touch()
-    done = here.run("connections", "--data-dir", "file/data")
+    done = here.run("login-code", "--data-dir", "file/data")
     assert done.code == 2
     assert "SOULWATCH_DATA_DIR" in done.err
     assert "Traceback" not in done.err
@@ -170,6 +170,7 @@ def test_apikeys_are_made_listed_and_revoked(here):
 
 
 def test_an_id_that_begins_with_a_dash_is_no_option(here):
+    here.run("login-code")
     assert "There is no API key '-Fx_1nKp'" in here.run("apikeys", "revoke", "-Fx_1nKp").err
 
 
@@ -193,6 +194,7 @@ def test_a_login_code_comes_as_the_address_to_open(here):
     ],
 )
 def test_who_is_unknown_is_told_in_one_line(here, words):
+    here.run("login-code")
     done = here.run(*words)
     assert (done.code, done.out) == (1, "")
     assert re.search(r"^Error: .+\n\Z", done.err, re.MULTILINE)
@@ -201,15 +203,32 @@ def test_who_is_unknown_is_told_in_one_line(here, words):
 
 @pytest.mark.parametrize("words", [("connections",), ("poll",), ("data",), ("apikeys", "list")])
 def test_where_there_is_nothing_yet_it_says_so_and_all_is_well(here, words):
+    here.run("login-code")
     done = here.run(*words)
     assert (done.code, done.out) == (0, "")
     assert "yet" in done.err
+
+
+@pytest.mark.parametrize("words", [("connections",), ("data",), ("poll",), ("apikeys", "list"), ("disconnect", "x")])
+def test_a_folder_that_was_mistyped_is_named_and_nothing_is_made_there(here, words):
+    done = here.run(*words, "--data-dir", "tpyo")
+    assert done.code == 1
+    assert f"There is no soulwatch data at {here.folder}/tpyo/soulwatch.db" in done.err
+    assert not (here.folder / "tpyo").exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", "a" * 201, "a\nb"])
+def test_an_api_key_needs_a_name(here, name):
+    done = here.run("apikeys", "create", name)
+    assert done.code == 2
+    assert "1 to 200" in done.err
 
 
 @pytest.mark.parametrize(
     "words", [(), ("--user", "ada"), ("--platform", "spotify"), ("--connection", "c", "--user", "a", "--platform", "p")]
 )
 def test_refresh_has_to_be_told_which_connection(here, words):
+    here.run("login-code")
     done = here.run("refresh", *words)
     assert done.code == 2
     assert "Say which" in done.err
@@ -217,6 +236,7 @@ def test_refresh_has_to_be_told_which_connection(here, words):
 
 @pytest.mark.parametrize("message", ["{", "[]", '"text"', "{}", '{"type": "new_data"}'])
 def test_a_message_that_cannot_be_sent_is_told_why(here, message):
+    here.run("login-code")
     done = here.run("message", "ada", message)
     assert done.code == 2
     assert "Invalid value for JSON" in done.err
@@ -346,7 +366,7 @@ def test_doctor_says_ok_of_a_new_installation_and_changes_nothing(here):
 
 
 def test_doctor_fails_with_the_remedy_where_the_key_is_another(here):
-    here.run("apikeys", "list")
+    here.run("apikeys", "create", "first")
     here.set(ENCRYPTION_KEY=here.run("keygen").out.strip())
     done = here.run("doctor")
     assert done.code == 1

@@ -308,7 +308,11 @@ async def test_a_packed_answer_that_never_grows_is_left_too(filler):
             await http.get("https://one.example/me")
 
 
-@pytest.mark.parametrize("body", [b"not packed at all", gzip.compress(b'{"a": 1}')[:-9], gzip.compress(b"a")[:5]])
+@pytest.mark.parametrize(
+    "body",
+    [b"not packed at all", gzip.compress(b'{"a": 1}')[:-9], gzip.compress(b"a")[:5]],
+    ids=["not packed at all", "without its end", "a beginning"],
+)
 async def test_a_packed_answer_that_cannot_be_unpacked_is_a_broken_one(body):
     async with Server(answer(body, content_encoding="gzip")) as server, way_to(server) as http:
         with pytest.raises(httpx.DecodingError):

@@ -113,7 +113,7 @@ def refresh(given: Given, *, user: str | None, platform: str | None, connection:
         row = await host.accounts.row(connection) if connection else await host.accounts.of(str(user), str(platform))
         token, is_new = await host.refresh_connection(row.id)
         until = f"until {shown(token.expires_at)}" if token.expires_at else "without an end"
-        was = "new token" if is_new else "renewed only just now, the present token is"
+        was = "token" if is_new else "renewed only just now; the present token is"
         click.echo(f"{host.platforms.title(row.platform)}: {was} good {until}.")
 
     with_host(given, work)
