@@ -14,25 +14,20 @@ from sqlalchemy import Row
 
 from soulwatch.api import Api
 from soulwatch.endpoint import Endpoint
-from soulwatch.errors import CursorExpired, NeedsReauth, NotFound, PluginError, RateLimited, SoulwatchError, Unavailable
-from soulwatch.host import news
+from soulwatch.errors import CursorExpired, NotFound, PluginError, SoulwatchError, Unavailable
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.budget import Budget
 from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
+from soulwatch.host.postponing import Postponing
 from soulwatch.host.reading import Reading, read_ahead
-from soulwatch.host.settling import asked_to_wait_until, reason_of
 from soulwatch.host.store import connections, events, items, polls
 from soulwatch.host.store.database import Database
 from soulwatch.host.tokens import Tokens
 from soulwatch.values import Connection, Cursor, Event, Page
 
 logger = logging.getLogger("soulwatch.poller")
-
-FIRST_WAIT = timedelta(seconds=30)
-LONGEST_WAIT = timedelta(hours=6)
-LONGEST_DOUBLING = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +69,7 @@ class Poller:
         self._announce = announce
         self._owner = owner
         self._lease = lease
+        self._postponing = Postponing(database, plan, budget, clock, announce)
 
     async def claim_due(self, limit: int) -> list[Row[Any]]:
         """Take polls that are due, at most `limit`, and of each platform no more than may begin at once."""
@@ -114,15 +110,15 @@ class Poller:
             logger.info("%s", lost, extra={"connection": claimed.connection_id, "data_type": claimed.data_type})
             return self._outcome(claimed, problem=str(lost))
         except SoulwatchError as broken:
-            await self._put_off(claimed, whose, endpoint, broken)
+            await self._postponing.put_off(claimed, whose, endpoint, broken)
             return self._outcome(claimed, problem=str(broken))
         except Exception as broken:
             logger.exception("a poll failed in a way nobody foresaw", extra={"connection": claimed.connection_id})
             said = PluginError(f"Polling {claimed.platform} {claimed.data_type} failed: {type(broken).__name__}.")
-            await self._put_off(claimed, whose, endpoint, said)
+            await self._postponing.put_off(claimed, whose, endpoint, said)
             return self._outcome(claimed, problem=str(said))
         except BaseException:
-            await self._hand_back(claimed)
+            await self._postponing.hand_back(claimed)
             raise
         return self._outcome(claimed, new=new)
 
@@ -224,52 +220,6 @@ class Poller:
                 )
                 await connections.synced(transaction, whose.id, now)
             return await events.append(transaction, told, now)
-
-    async def _put_off(
-        self, claimed: Row[Any], whose: Connection | None, endpoint: Endpoint | None, broken: SoulwatchError
-    ) -> None:
-        if isinstance(broken, NeedsReauth) and (whose is None or not await self._is_connected(whose)):
-            await self._hand_back(claimed)
-            return
-        reason, now = reason_of(broken), self._clock.now()
-        retry_at = asked_to_wait_until(broken, now)
-        if retry_at is None and reason == "misconfigured" and whose is not None and endpoint is not None:
-            retry_at = await self._scheduled(whose, endpoint)
-        retry_at = retry_at or now + self._wait(claimed.fail_count)
-        async with self._database.writing() as transaction:
-            is_ours = await polls.put_off(
-                transaction, claimed.id, claimed.fence, due_at=retry_at, reason=reason, message=str(broken)
-            )
-            if isinstance(broken, RateLimited) and broken.whole == "client":
-                self._budget.block(claimed.platform, retry_at)
-                await polls.put_off_platform(transaction, claimed.platform, retry_at)
-            is_news = is_ours and whose is not None and reason != claimed.reason
-            told = [news.endpoint_status(whose, claimed.data_type, reason, str(broken))] if is_news and whose else []
-            told = await events.append(transaction, told, now)
-        log = logger.warning if told else logger.info
-        extra = {"platform": claimed.platform, "connection": claimed.connection_id, "data_type": claimed.data_type}
-        log("not polled: %s", broken, extra=extra)
-        await self._announce(told)
-
-    async def _is_connected(self, whose: Connection) -> bool:
-        async with self._database.reading() as transaction:
-            row = await connections.get(transaction, whose.id)
-        return row is not None and row.status == "connected"
-
-    async def _scheduled(self, whose: Connection, endpoint: Endpoint) -> Any:
-        try:
-            return await self._plan.next_due(whose, endpoint)
-        except SoulwatchError:
-            return None  # the schedule itself is what is wrong
-
-    def _wait(self, failures: int) -> timedelta:
-        longest: timedelta = min(FIRST_WAIT * 2 ** min(failures, LONGEST_DOUBLING), LONGEST_WAIT)
-        return longest * (0.5 + self._clock.random() / 2)
-
-    async def _hand_back(self, claimed: Row[Any]) -> None:
-        with anyio.CancelScope(shield=True):
-            async with self._database.writing() as transaction:
-                await polls.hand_back(transaction, claimed.id, claimed.fence)
 
     async def next_due(self) -> datetime | None:
         """When the next poll is due."""
