@@ -61,10 +61,10 @@ async def _print_connections(host: Host, rows: Any) -> None:
     from soulwatch.host.store import polls  # noqa: PLC0415
     from soulwatch.host.web.shapes import connection_shape  # noqa: PLC0415
 
+    async with host.database.reading() as transaction:
+        of = await polls.by_connection(transaction, [row.id for row in rows])
     for row in rows:
-        async with host.database.reading() as transaction:
-            known = await polls.of_connections(transaction, [row.id])
-        as_json(connection_shape(host.platforms, row, known))
+        as_json(connection_shape(host.platforms, row, of[row.id]))
 
 
 def _nobody(user: str | None, platform: str | None) -> str:

@@ -92,10 +92,11 @@ class Host:
         self.forecast = Forecast(database, self.platforms, clock, self.announce)
         self.access = Access(database, clock)
         self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
-        self._ticker = self._tick(Ticker(clock, tz=settings.zone))
+        ticker = Ticker(clock, tz=settings.zone)
         self.worker = Worker(
-            self.tokens, self.poller, self._ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
+            self.tokens, self.poller, ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
         )
+        self._tick(ticker)
 
     @classmethod
     async def open(
@@ -153,21 +154,17 @@ class Host:
             if event.type == "connection_status":
                 self.worker.wake()
 
-    def _tick(self, ticker: Ticker) -> Ticker:
+    def _tick(self, ticker: Ticker) -> None:
         ticker.every(self.settings.sweep_interval.total_seconds(), self._sweep, "token refresh")
         ticker.every(RECOVER_EVERY_S, self._recover, "recovery")
-        ticker.every(BEAT_EVERY_S, self._beat, "heartbeat", at_once=True)
+        ticker.every(BEAT_EVERY_S, self.worker.beat, "heartbeat", at_once=True)
         ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
         ticker.every(PRUNE_EVERY_S, self._prune, "pruning")
         ticker.every(LOOK_AHEAD_EVERY_S, self._look_ahead, "forecast", at_once=True)
-        return ticker
 
     async def _sweep(self) -> None:
         looked_at = await self.tokens.sweep()
         logger.info("swept: %d tokens were due", looked_at)
-
-    async def _beat(self) -> None:
-        await self.worker.beat()
 
     async def _recover(self) -> None:
         await self.tokens.recover()

@@ -11,7 +11,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.settings import Settings
 from soulwatch.host.store.database import Database, upsert
 from soulwatch.host.store.tables import key_checks
-from soulwatch.host.vault import KeyRing, parse_key, read_or_make_key_file
+from soulwatch.host.vault import KeyRing, read_or_make_key_file
 
 logger = logging.getLogger("soulwatch.keys")
 
@@ -37,7 +37,9 @@ async def open_ring(settings: Settings, database: Database) -> KeyRing:
 
 
 async def remember(ring: KeyRing, database: Database, clock: Clock) -> None:
-    """Note that the primary key is in use with this database."""
+    """Note that the primary key is in use with this database; most starts find it noted and write nothing."""
+    if ring.key_check() in await _known(database):
+        return
     row = {"kid": ring.kids[0], "value": ring.key_check(), "created_at": clock.now()}
     async with database.writing() as transaction:
         await transaction.execute(upsert(transaction, key_checks, row, ("kid",), ()))
@@ -53,7 +55,7 @@ async def _known(database: Database) -> list[bytes]:
 
 def _ring(settings: Settings, *, may_make: bool) -> KeyRing:
     if settings.encryption_key:
-        return KeyRing([parse_key(key.get_secret_value()) for key in settings.encryption_key])
+        return KeyRing.from_texts(key.get_secret_value() for key in settings.encryption_key)
     path = settings.data_dir / KEY_FILE
     if not may_make and not path.exists():
         raise SettingsError(

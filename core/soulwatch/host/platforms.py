@@ -39,6 +39,11 @@ class Platforms:
         plugin.facts  # noqa: B018  - raises where the plugin is for no platform
         return plugin
 
+    def at_once(self, name: str) -> int:
+        """How many requests of one kind a platform may be asked together; one where its plugin is not in use."""
+        facts = self.known(name)
+        return facts.concurrency if facts else 1
+
     def known(self, name: str) -> Platform | None:
         """A platform's declared facts, or None where its plugin is not in use."""
         plugin = self._plugins.get(name)

@@ -78,16 +78,12 @@ class Poller:
             waiting = set(await polls.waiting(transaction, now)) - set(self._platforms.switched_off())
         taken: list[Row[Any]] = []
         for platform in sorted(waiting):
-            most = min(limit - len(taken), self._budget.places(platform, self._at_once(platform)))
+            most = min(limit - len(taken), self._budget.places(platform, self._platforms.at_once(platform)))
             if most > 0:
                 async with self._database.writing() as transaction:
                     until = now + self._lease
                     taken += await polls.claim(transaction, self._owner, now, until, platform=platform, limit=most)
         return taken
-
-    def _at_once(self, platform: str) -> int:
-        facts = self._platforms.known(platform)
-        return facts.concurrency if facts else 1
 
     async def claim_now(self, connection_id: str, data_type: str) -> Row[Any] | None:
         """Take one poll that somebody asks for; None where it is being polled already."""
@@ -104,7 +100,7 @@ class Poller:
         try:
             whose = await self._whose(claimed)
             endpoint = await self._endpoint(whose, claimed.data_type)
-            async with self._budget.turn(whose.platform, self._at_once(whose.platform)):
+            async with self._budget.turn(whose.platform, self._platforms.at_once(whose.platform)):
                 new = await self._read_within_lease(claimed, whose, endpoint)
         except LostClaim as lost:
             logger.info("%s", lost, extra={"connection": claimed.connection_id, "data_type": claimed.data_type})

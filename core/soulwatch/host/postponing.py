@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -70,7 +70,7 @@ class Postponing:
             row = await connections.get(transaction, whose.id)
         return row is not None and row.status == "connected"
 
-    async def _scheduled(self, whose: Connection, endpoint: Endpoint) -> Any:
+    async def _scheduled(self, whose: Connection, endpoint: Endpoint) -> datetime | None:
         try:
             return await self._plan.next_due(whose, endpoint)
         except SoulwatchError:

@@ -75,8 +75,7 @@ class Refresher:
 
     def at_once(self, platform: str) -> int:
         """How many token requests of a platform may be under way together."""
-        facts = self._platforms.known(platform)
-        return facts.concurrency if facts else 1
+        return self._platforms.at_once(platform)
 
     async def held_up(self) -> list[str]:
         """The platforms at which our client is refused, until the next probe, and those that are switched off."""

@@ -165,6 +165,14 @@ async def of_connections(connection: AsyncConnection, ids: Sequence[str]) -> Seq
     return found
 
 
+async def by_connection(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """The polls of each of these connections."""
+    grouped: dict[str, list[Row[Any]]] = {connection_id: [] for connection_id in ids}
+    for poll in await of_connections(connection, ids):
+        grouped[poll.connection_id].append(poll)
+    return grouped
+
+
 async def next_due(connection: AsyncConnection) -> datetime | None:
     """When the earliest poll that somebody may take is due."""
     query = select(func.min(polls.c.due_at)).join(connections, connections.c.id == polls.c.connection_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,10 +50,8 @@ async def list_connections(request: Request) -> Json:
     known_only(request.query_params, "user", "platform")
     host = host_of(request)
     rows = await host.accounts.rows(user=query(request, "user"), platform=query(request, "platform"))
-    of = defaultdict(list)
     async with host.database.reading() as transaction:
-        for poll in await polls.of_connections(transaction, [row.id for row in rows]):
-            of[poll.connection_id].append(poll)
+        of = await polls.by_connection(transaction, [row.id for row in rows])
     return Json({"connections": [connection_shape(host.platforms, row, of[row.id]) for row in rows]})
 
 

@@ -89,12 +89,11 @@ async def _look(host: Host, user: str) -> dict[str, Any]:
     """All that is stored about a user and shown, in one reading of the database."""
     rows = await host.accounts.rows(user=user)
     async with host.database.reading() as transaction:
-        known = await polls.of_connections(transaction, [row.id for row in rows])
+        of = await polls.by_connection(transaction, [row.id for row in rows])
         stored = (await transaction.execute(items.current(user=user, limit=LATEST_ITEMS))).all()
         counted = await items.counts(transaction, user)
         last = await events.last_seq(transaction, user)
         told = await events.latest(transaction, user, LATEST_EVENTS)
-    of = {row.id: [poll for poll in known if poll.connection_id == row.id] for row in rows}
     names = {row.platform for row in (*rows, *counted)}
     return {
         "connections": [connection_shape(host.platforms, row, of[row.id]) for row in rows],
