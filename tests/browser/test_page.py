@@ -53,6 +53,7 @@ async def test_a_connection_is_polled_refreshed_and_ended_by_keyboard_alone(worl
     assert (await served.host.accounts.row(connection.id)).status == "connected"
 
     await page.keyboard.press("Enter")
+    await expect(page.get_by_role("button", name="Keep it")).to_be_focused()
     await tab_to(page, "Disconnect")
     await page.keyboard.press("Enter")
     await expect(page.locator("#said")).to_have_text("Disconnected, and revoked at the platform.")
@@ -60,6 +61,20 @@ async def test_a_connection_is_polled_refreshed_and_ended_by_keyboard_alone(worl
     await expect(page.locator("#connections-title")).to_be_focused()
     assert (await served.host.accounts.row(connection.id)).status == "disconnected"
     assert [grant.revoked for grant in world.sandbox.grants.of("mira")] == [True]
+
+
+async def test_a_question_asked_again_at_once_is_not_answered_by_the_one_before(world, served, operator):
+    connection = await world.connect(served.host)
+    page = await operator.open("/?user=ada")
+    await page.locator(".connection").get_by_role("button", name="Disconnect").click()
+    # The browser tells that a dialog was closed a moment later, when this one is already open again.
+    await page.evaluate(
+        "() => { document.getElementById('confirm').close('no');"
+        " document.querySelector('.connection [data-act=disconnect]').click(); }"
+    )
+    await page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
+    await expect(page.locator("#said")).to_have_text("Disconnected, and revoked at the platform.")
+    assert (await served.host.accounts.row(connection.id)).status == "disconnected"
 
 
 @pytest.mark.parametrize("served", [RefreshPolicy()], ids=["usual policy"], indirect=True)
@@ -135,6 +150,7 @@ async def test_news_that_could_not_be_fetched_are_fetched_again(served, operator
     operator.forgive("ERR_FAILED|status of 503")
     page = await operator.open("/?user=ada")
     await expect(page.locator("#live")).to_have_text("Live")
+    await page.wait_for_load_state("networkidle")  # going live has fetched the page once more
     refused, policy = [], {"content-security-policy": "default-src 'none'"}
 
     async def refuse(route):

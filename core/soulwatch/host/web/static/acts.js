@@ -37,14 +37,23 @@ async function disconnect(path) {
 const ACTS = { poll, refresh, disconnect };
 const BUSY = { poll: "Polling…", refresh: "Refreshing…", disconnect: "Disconnecting…" };
 
+/** @type {(isYes: boolean) => void} */
+let decide = () => {};
+
+// "close" comes a moment after the dialog is shut: by then the next question may be open, and this is not its answer.
+confirmation.addEventListener("close", () => {
+  if (!confirmation.open) decide(confirmation.returnValue === "yes");
+});
+
 /** @param {string} name @returns {Promise<boolean>} */
 function isConfirmed(name) {
+  decide(false);
   const title = confirmation.querySelector("h2");
   if (title) title.textContent = `Disconnect ${name}?`;
   confirmation.returnValue = "no";
   confirmation.showModal();
   return new Promise((resolve) => {
-    confirmation.addEventListener("close", () => resolve(confirmation.returnValue === "yes"), { once: true });
+    decide = resolve;
   });
 }
 
