@@ -35,8 +35,8 @@ class World:
     folder: Path
     database_url: str
 
-    def settings(self, **overrides: Any) -> Settings:
-        """Settings under which the three poses of the sandbox are connected to."""
+    def given(self, **overrides: Any) -> dict[str, Any]:
+        """What an operator sets to connect to the three poses of the sandbox."""
         platforms = {
             pose: {
                 "api_url": f"{self.url}{'' if pose == 'sandbox' else '/' + pose}",
@@ -46,14 +46,17 @@ class World:
             for pose in ("sandbox", "spotify", "github")
         }
         clients = {pose: {"id": f"invented-{pose}-client", "secret": f"invented-{pose}-secret"} for pose in platforms}
-        given = {
+        return {
             "data_dir": str(self.folder),
             "platforms": platforms,
             "clients": clients,
             "database_url": self.database_url,
             **overrides,
         }
-        return load_settings(overrides=given, env={}, cwd=self.folder)
+
+    def settings(self, **overrides: Any) -> Settings:
+        """The settings that follow from it."""
+        return load_settings(overrides=self.given(**overrides), env={}, cwd=self.folder)
 
     @asynccontextmanager
     async def host(
