@@ -148,6 +148,15 @@ def docs(session: nox.Session) -> None:
     pytest(session, "tests/docs")
 
 
+@nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Every test that shows how a fault ends; writes docs/reference/faults.md of what it saw."""
+    install_all(session, "test")
+    elsewhere = [f"--ignore=tests/{name}" for name in ("browser", "bench", "docs")]
+    page = "--fault-table=docs/reference/faults.md"
+    session.run("pytest", "tests", *elsewhere, page, *SIDE_BY_SIDE, *session.posargs)
+
+
 @nox.session
 def build(session: nox.Session) -> None:
     """Wheel and sdist of each distribution, checked."""

@@ -7,7 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.fault_table import OPTION, FaultTable
 from support.postgres import Postgres, running_postgres
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that has the fault table written."""
+    parser.addoption(OPTION, metavar="PAGE", type=Path, help="run the tests that show faults, and write them to PAGE")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register what writes it."""
+    page = config.getoption(OPTION)
+    if page is not None:
+        config.pluginmanager.register(FaultTable(page, is_worker=hasattr(config, "workerinput")))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import pytest
 from sqlalchemy import text
 
 RECORDS = 3000
@@ -22,6 +23,7 @@ def stored(host: Any) -> Any:
     return ask(host, "SELECT COUNT(*) FROM user_platform_data WHERE data_type = 'archive'")
 
 
+@pytest.mark.fault("F30")
 async def test_killed_in_the_middle_of_a_poll_nothing_is_lost_and_nothing_is_there_twice(open_world, serve):
     async with open_world(archive_size=RECORDS) as world, world.host() as host:
         await world.connect(host)

@@ -146,6 +146,7 @@ async def test_without_its_database_the_host_is_not_ready(served, tmp_path: Path
     await until(lambda: not any("connection_worker" in thread.name for thread in threading.enumerate()))
 
 
+@pytest.mark.fault("F60")
 @on_sqlite
 async def test_a_loop_that_shows_no_life_makes_the_host_unwell(serve):
     clock = PlayedClock(datetime.now(UTC))

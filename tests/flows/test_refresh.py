@@ -39,6 +39,7 @@ async def together(callers, call):
     return found
 
 
+@pytest.mark.fault("F01")
 async def test_two_hundred_callers_make_one_request_over_twenty_expiries_in_a_row(open_world):
     async with open_world(rotation="strict", old_access_dies=True) as world, world.host() as host:
         connection = await world.connect(host)
@@ -56,6 +57,7 @@ async def test_two_hundred_callers_make_one_request_over_twenty_expiries_in_a_ro
         assert [event.type for event in await host.events("ada")].count("token_refresh") == expiries
 
 
+@pytest.mark.fault("F01")
 async def test_two_hosts_on_one_database_make_one_request(open_world):
     async with open_world(rotation="strict") as world, world.host() as one, world.host() as other:
         connection = await world.connect(one)
@@ -75,6 +77,7 @@ async def test_two_hosts_on_one_database_make_one_request(open_world):
         assert not world.sandbox.grants.of()[0].revoked
 
 
+@pytest.mark.fault("F01")
 async def test_who_read_the_row_before_another_host_refreshed_it_does_not_refresh_it_again(open_world):
     """Between looking and claiming lies an await; the claim has to notice what happened meanwhile."""
     async with open_world(rotation="strict") as world, world.host() as one, world.host() as other:
@@ -89,6 +92,7 @@ async def test_who_read_the_row_before_another_host_refreshed_it_does_not_refres
         assert len(refreshes(world)) == 1
 
 
+@pytest.mark.fault("F01")
 @on_sqlite
 async def test_a_sweep_and_callers_make_one_request(world):
     async with world.host() as host:
@@ -140,6 +144,7 @@ async def test_a_rotated_refresh_token_is_stored_before_the_new_access_token_is_
         assert (attempt.state, attempt.answer) == ("applied", None)
 
 
+@pytest.mark.fault("F06")
 async def test_an_answer_is_in_the_journal_before_anybody_reads_it(open_world):
     async with open_world(rotation="strict") as world:
         seen = []
@@ -159,6 +164,7 @@ async def test_an_answer_is_in_the_journal_before_anybody_reads_it(open_world):
         assert fresh.refresh.encode() not in attempt.answer
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.parametrize("value", [None, "", 7])
 @on_sqlite
 async def test_a_platform_that_names_no_new_refresh_token_keeps_the_old_one(open_world, value):
@@ -173,6 +179,7 @@ async def test_a_platform_that_names_no_new_refresh_token_keeps_the_old_one(open
             assert is_good(world, after)
 
 
+@pytest.mark.fault("F19")
 @pytest.mark.parametrize("value", [None, 0, -1, "soon", 1e308, [], 1])
 @on_sqlite
 async def test_a_life_that_cannot_be_makes_no_loop_and_no_token_for_ever(world, value):
@@ -190,6 +197,7 @@ async def test_a_life_that_cannot_be_makes_no_loop_and_no_token_for_ever(world, 
         assert row.next_refresh_at > host.clock.now() + timedelta(seconds=10)
 
 
+@pytest.mark.fault("F09")
 @on_sqlite
 async def test_a_token_the_platform_refuses_is_refreshed_once_and_the_request_sent_once_more(world):
     async with world.host(RefreshPolicy()) as host:
@@ -253,6 +261,7 @@ async def test_who_asks_in_spite_of_a_cool_down_asks_only_so_often(world):
         assert is_good(world, token)
 
 
+@pytest.mark.fault("F31")
 @on_sqlite
 async def test_a_clock_that_is_set_back_does_not_keep_a_refused_token_for_days(world):
     clock = played()
@@ -267,6 +276,7 @@ async def test_a_clock_that_is_set_back_does_not_keep_a_refused_token_for_days(w
         assert len(refreshes(world)) == 2
 
 
+@pytest.mark.fault("F31")
 @on_sqlite
 async def test_a_failure_before_the_clock_was_set_back_does_not_hold_for_days(world):
     clock = played()
@@ -282,6 +292,7 @@ async def test_a_failure_before_the_clock_was_set_back_does_not_hold_for_days(wo
         assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
 
 
+@pytest.mark.fault("F02")
 @on_sqlite
 async def test_nothing_is_sent_once_the_claim_has_run_too_long(world):
     clock = played()
@@ -332,6 +343,7 @@ async def test_a_plugin_that_does_not_come_to_an_end_is_not_waited_for(world):
         assert (row.status, row.lease_until) == ("connected", None)
 
 
+@pytest.mark.fault("F03")
 @on_sqlite
 async def test_callers_that_wait_for_another_host_wait_together(world):
     policy = RefreshPolicy(wait=timedelta(seconds=0.3))

@@ -90,6 +90,7 @@ async def test_an_answer_that_holds_no_token_is_not_read_again_for_ever(world):
             assert await states(host, connection) == ["rejected", "applied"]
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.parametrize("taken_up_by", ["a caller", "recovery"])
 async def test_an_answer_a_crash_left_in_the_journal_is_applied_without_a_second_request(open_world, taken_up_by):
     clock = played()
@@ -112,6 +113,7 @@ async def test_an_answer_a_crash_left_in_the_journal_is_applied_without_a_second
             assert await host.tokens.recover() == 0
 
 
+@pytest.mark.fault("F03", "F06")
 @on_sqlite
 async def test_while_the_claim_of_a_host_that_died_lasts_nobody_sends(world):
     clock = played()
@@ -130,6 +132,7 @@ async def test_while_the_claim_of_a_host_that_died_lasts_nobody_sends(world):
         assert await host.tokens.next_due() == busy.value.retry_at
 
 
+@pytest.mark.fault("F05", "F06")
 @on_sqlite
 async def test_a_refresh_that_nobody_knows_the_end_of_is_tried_again_and_its_doubt_remembered(open_world):
     clock = played()
@@ -176,6 +179,7 @@ async def test_one_answer_that_cannot_be_opened_stops_neither_its_connection_nor
 # An answer that never came
 
 
+@pytest.mark.fault("F05")
 @pytest.mark.parametrize("fault", ["lose_answer", "cut"])
 async def test_an_answer_that_was_lost_is_asked_for_again_while_the_platform_still_gives_it(open_world, fault):
     clock = played()
@@ -201,6 +205,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again_while_the_platform_sti
         assert await states(host, connection) == ["unknown", "unknown", "applied"]
 
 
+@pytest.mark.fault("F05")
 @on_sqlite
 async def test_where_the_lost_answer_was_the_only_one_the_user_is_told_what_it_was(open_world):
     clock = played()
@@ -310,6 +315,7 @@ async def test_who_waits_behind_a_caller_that_is_cancelled_gets_the_token(open_w
 # Another host was quicker
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize("rotation", ["none", "grace"])
 async def test_a_host_that_was_taken_for_dead_and_comes_late_changes_nothing(open_world, rotation):
     """Its claim ran out while it waited. Where the refresh token stays the same, only the generation tells."""
@@ -363,6 +369,7 @@ async def test_an_answer_of_an_earlier_generation_is_not_taken_for_one_of_this(o
         assert is_good(world, fresh)
 
 
+@pytest.mark.fault("F02")
 @on_sqlite
 async def test_of_two_answers_in_the_journal_that_to_the_later_request_is_taken(open_world):
     """The platform let the earlier of the two tokens die when it gave the later one."""
@@ -393,6 +400,7 @@ async def test_of_two_answers_in_the_journal_that_to_the_later_request_is_taken(
         assert (await states(slow, connection))[0] == "superseded"
 
 
+@pytest.mark.fault("F04")
 @on_sqlite
 async def test_the_answer_of_a_host_that_comes_late_is_taken_where_its_successor_was_refused(open_world):
     clock = played()
@@ -431,6 +439,7 @@ async def leftovers(host, connection):
     return row.access_token, row.refresh_token, row.sealed_key, row.lease_until, await journal(host, connection)
 
 
+@pytest.mark.fault("F63")
 @pytest.mark.parametrize("is_revoked_first", [True, False])
 async def test_a_disconnect_during_a_refresh_is_final_and_what_it_brought_is_revoked(open_world, is_revoked_first):
     async with open_world(rotation="strict") as world, world.host() as host:
@@ -458,6 +467,7 @@ async def test_a_disconnect_during_a_refresh_is_final_and_what_it_brought_is_rev
         assert sealed_key not in host.vault._held
 
 
+@pytest.mark.fault("F63")
 async def test_an_account_that_is_connected_again_during_a_refresh_keeps_its_new_grant(open_world):
     async with open_world(rotation="strict") as world, world.host() as host:
         connection = await world.connect(host)
@@ -478,6 +488,7 @@ async def test_an_account_that_is_connected_again_during_a_refresh_keeps_its_new
         assert await host.tokens.recover() == 0
 
 
+@pytest.mark.fault("F63")
 @on_sqlite
 async def test_a_refusal_that_comes_after_the_account_was_connected_again_troubles_nobody(world):
     async with world.host() as host:

@@ -38,6 +38,7 @@ async def test_github_rotates_strictly_and_stays_connected(world):
         assert fresh.grant_expires_at - host.clock.now() > timedelta(days=180)
 
 
+@pytest.mark.fault("F18")
 async def test_github_says_in_http_200_that_a_grant_is_dead(open_world):
     clock = played()
     async with open_world(now=clock.now) as world, world.host(RefreshPolicy(), clock=clock) as host:
@@ -57,6 +58,7 @@ async def test_github_says_in_http_200_that_a_grant_is_dead(open_world):
         assert told["message"].startswith("GitHub no longer honours this connection: connect it again.")
 
 
+@pytest.mark.fault("F18")
 async def test_github_says_in_http_200_that_it_does_not_know_our_client(world):
     async with world.host() as host:
         connection = await world.connect(host, "github")
@@ -82,6 +84,7 @@ async def test_an_answer_of_github_without_a_new_refresh_token_is_no_answer(worl
         assert (row.status, row.is_ambiguous) == ("connected", True)
 
 
+@pytest.mark.fault("F09")
 async def test_a_token_that_another_refresh_has_killed_is_not_used_on(world):
     """A poll that began with the old token is answered 401; it goes on with the new one, without a refresh more."""
     async with world.host() as one, world.host() as other:
@@ -167,6 +170,7 @@ async def test_a_token_that_ends_and_cannot_be_refreshed_is_its_users_matter_whe
 # Spotify: one refresh token for as long as the consent lasts
 
 
+@pytest.mark.fault("F20")
 async def test_spotify_keeps_its_refresh_token(world):
     async with world.host() as host:
         connection = await world.connect(host, "spotify")

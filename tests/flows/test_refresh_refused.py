@@ -48,6 +48,22 @@ NOT_WELL = {
     "a connection that breaks within the answer": {"kind": "cut"},
     "a connection that breaks before the answer": {"kind": "lose_answer"},
 }
+SHOWS = {
+    name: pytest.mark.fault(fault)
+    for fault, names in {
+        "F05": ("a connection that breaks within the answer", "a connection that breaks before the answer"),
+        "F10": ("500", "502", "503"),
+        "F11": ("503 that asks to wait", "503 that asks to have waited", "503 that asks to wait for ever"),
+        "F15": ("404", "410"),
+        "F16": ("a web page",),
+        "F18": ("a server error in HTTP 200", "an error of no known form", "an error nobody knows"),
+        "F24": ("a drip",),
+        "F25": ("more than can be", "a bomb"),
+        "F26": ("a redirect",),
+    }.items()
+    for name in names
+}
+"""The row of the fault table that a case is about; some are about none."""
 
 
 async def put_to_the_test(world, host, clock, connection, mend):
@@ -74,7 +90,10 @@ async def put_to_the_test(world, host, clock, connection, mend):
     assert "intent" not in {attempt.state for attempt in await journal(host, connection)}
 
 
-@pytest.mark.parametrize("fault", NOT_WELL.values(), ids=NOT_WELL.keys())
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(one, id=name, marks=SHOWS.get(name, ())) for name, one in NOT_WELL.items()],
+)
 @on_sqlite
 async def test_a_platform_that_is_not_well_troubles_no_user(open_world, fault):
     clock = played()
@@ -87,6 +106,7 @@ async def test_a_platform_that_is_not_well_troubles_no_user(open_world, fault):
         await put_to_the_test(world, host, clock, connection, world.sandbox.faults.clear)
 
 
+@pytest.mark.fault("F12")
 @pytest.mark.parametrize("why", ["refused", "no such name", "no certificate"])
 @on_sqlite
 async def test_a_platform_that_cannot_be_reached_troubles_no_user(open_world, why):
@@ -191,6 +211,7 @@ async def test_a_grant_that_is_dead_and_said_so_twice_is_its_users_matter(open_w
         assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
 
 
+@pytest.mark.fault("F23")
 @on_sqlite
 async def test_a_grant_that_is_called_dead_once_and_then_not_is_nobodys_matter(open_world):
     clock = played()
@@ -210,6 +231,7 @@ async def test_a_grant_that_is_called_dead_once_and_then_not_is_nobodys_matter(o
         assert set(await statuses(host)) == {"connected"}
 
 
+@pytest.mark.fault("F23")
 @on_sqlite
 async def test_while_the_access_token_is_good_a_dead_grant_costs_its_user_nothing(open_world):
     clock = played()
@@ -252,6 +274,7 @@ async def test_a_failure_is_told_once_and_so_is_its_end(open_world):
         assert told == [None, "unavailable", None]
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize("member", ["error", "error_description"])
 @on_sqlite
 async def test_what_is_told_of_a_refusal_holds_no_token_though_the_platform_repeats_it(world, member):

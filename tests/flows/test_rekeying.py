@@ -23,6 +23,7 @@ async def test_after_a_rotation_the_new_key_alone_opens_every_token(world):
         assert await tokens_of(host, "ada") == before
 
 
+@pytest.mark.fault("F62")
 async def test_a_rotation_that_was_cut_off_goes_on_where_it_was(world, monkeypatch):
     monkeypatch.setattr(rekeying, "AT_A_TIME", 1)
     async with world.host(encryption_key=OLD) as host:
@@ -48,6 +49,7 @@ async def test_a_rotation_that_was_cut_off_goes_on_where_it_was(world, monkeypat
         assert len(await tokens_of(host, "bea")) == 1
 
 
+@pytest.mark.fault("F61")
 async def test_without_an_older_key_that_is_in_use_it_does_not_start(world):
     async with world.host(encryption_key=OLD) as host:
         await world.connect(host)

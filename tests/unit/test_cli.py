@@ -419,6 +419,7 @@ def test_a_folder_that_is_a_file_fails(tmp_path):
     assert examine_folder(tmp_path / "file" / "data").level == "fail"
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(
     ("version", "level"), [((3, 40, 1), "warn"), ((3, 51, 2), "warn"), ((3, 51, 3), "ok"), ((3, 44, 6), "ok")]
 )

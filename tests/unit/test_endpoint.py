@@ -128,6 +128,7 @@ async def test_a_page_that_is_no_json_is_named_with_where_it_came_from():
     assert "yesterday" not in said
 
 
+@pytest.mark.fault("F28")
 async def test_a_page_that_asks_for_itself_is_read_once():
     site = Site(lambda request: {"items": [{"id": 1}], "next": str(request.url)})
     pages, said = await site.read_until_refused(THINGS)
@@ -137,6 +138,7 @@ async def test_a_page_that_asks_for_itself_is_read_once():
     assert site.urls == [URL]
 
 
+@pytest.mark.fault("F28")
 async def test_two_pages_that_ask_for_each_other_are_read_once():
     site = Site({URL: {"items": [{"id": 1}], "next": "?p=2"}, f"{URL}?p=2": {"items": [{"id": 2}], "next": URL}})
     pages, said = await site.read_until_refused(THINGS)
@@ -146,6 +148,7 @@ async def test_two_pages_that_ask_for_each_other_are_read_once():
     assert len(site.asked) == 2
 
 
+@pytest.mark.fault("F28")
 async def test_a_list_without_end_is_left_at_some_point():
     site = Site(lambda request: {"items": [{"id": 1}], "next": f"?p={int(request.url.params.get('p', '1')) + 1}"})
     pages, said = await site.read_until_refused(replace(THINGS, max_pages=5))
@@ -162,6 +165,7 @@ async def test_a_list_of_just_the_most_pages_is_whole():
     assert len(await Site(answer).read(replace(THINGS, max_pages=5))) == 5
 
 
+@pytest.mark.fault("F28")
 @repeatable
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=5))
 async def test_whatever_a_platform_links_to_the_reading_ends(links):
@@ -183,6 +187,7 @@ async def test_a_page_is_kept_though_its_next_link_is_no_address():
     assert "no address" in said
 
 
+@pytest.mark.fault("F28")
 async def test_an_empty_page_that_has_a_next_one_is_not_the_end():
     site = Site({URL: {"items": [], "next": "?p=2"}, f"{URL}?p=2": {"items": [{"id": 2}]}})
 

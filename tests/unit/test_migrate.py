@@ -160,6 +160,7 @@ async def test_a_server_that_is_not_there_is_named_without_its_password():
     assert "hush-hush" not in str(refused.value)
 
 
+@pytest.mark.fault("F44")
 async def test_sqlite_is_opened_so_that_what_is_acknowledged_is_on_disk(url):
     async with opened(url) as database:
         await migrate(database)
@@ -177,6 +178,7 @@ async def test_sqlite_is_opened_so_that_what_is_acknowledged_is_on_disk(url):
     }
 
 
+@pytest.mark.fault("F43")
 @pytest.mark.parametrize(
     ("version", "is_sound"),
     [

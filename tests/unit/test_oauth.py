@@ -138,6 +138,7 @@ async def test_a_refresh_asks_with_the_refresh_token_and_takes_the_new_one():
     assert endpoint.form["refresh_token"] == "refresh-1"
 
 
+@pytest.mark.fault("F20")
 @pytest.mark.parametrize("answer", [{}, {"refresh_token": None}, {"refresh_token": ""}, {"refresh_token": 7}])
 async def test_a_platform_that_names_no_new_refresh_token_lets_us_keep_the_old_one(answer):
     assert (await refreshed(answer)).refresh == "refresh-1"
@@ -251,6 +252,7 @@ async def test_a_refusal_says_who_can_help(status, answer, kind, ambiguous):
     assert f"HTTP {status} from auth.example" in str(error)
 
 
+@pytest.mark.fault("F11")
 @pytest.mark.parametrize(
     ("status", "headers", "retry_at"),
     [
@@ -283,6 +285,7 @@ async def test_an_alias_makes_a_platforms_own_code_a_standard_one():
     assert error.code == "bad_refresh_token"
 
 
+@pytest.mark.fault("F18")
 async def test_an_answer_may_be_form_encoded():
     text = urlencode({"access_token": "access-2", "refresh_token": "refresh-2", "expires_in": "28800", "scope": "a,b"})
     token = await OAUTH.refresh(OLD, CLIENT, Endpoint(text=text).http)

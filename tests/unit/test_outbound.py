@@ -137,6 +137,7 @@ def test_no_other_host_is_asked(url):
         Addresses.of(GITHUB, None, None).locate(url)
 
 
+@pytest.mark.fault("F26")
 @repeatable
 @given(
     st.text()
@@ -156,6 +157,7 @@ def test_whatever_is_let_through_goes_to_one_of_the_platforms_hosts(text):
     assert httpx.URL(found).port is None
 
 
+@pytest.mark.fault("F26")
 async def test_a_foreign_host_is_refused_before_anything_is_sent():
     async with Server(answer()) as server, way_to(server) as http, Server(answer()) as foreign:
         with pytest.raises(UnexpectedAnswer):
@@ -217,6 +219,7 @@ async def test_a_moved_request_names_the_host_it_goes_to_and_keeps_its_body():
     assert str(response.url) == "https://one.example/oauth/t?x=1"
 
 
+@pytest.mark.fault("F26")
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
 async def test_a_redirect_is_not_followed(status):
     async with Server(answer()) as sink, Server(answer(status=status, location=f"{sink.url}/steal")) as server:
@@ -269,6 +272,7 @@ async def test_what_counts_is_the_size_unpacked(size):
                 await http.get("https://one.example/me")
 
 
+@pytest.mark.fault("F25")
 async def test_a_gzip_bomb_does_not_go_off():
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([*(packer.compress(bytes(MIB)) for _ in range(100)), packer.flush()])
@@ -283,6 +287,7 @@ async def test_a_gzip_bomb_does_not_go_off():
     assert most < 8 * MIB
 
 
+@pytest.mark.fault("F25")
 async def test_an_answer_that_does_not_end_is_left():
     pieces = chunked(b"a" * 65536 for _ in range(10_000))
     async with Server(*pieces) as server, way_to(server, largest=MIB) as http:
@@ -290,6 +295,7 @@ async def test_an_answer_that_does_not_end_is_left():
             await http.get("https://one.example/me")
 
 
+@pytest.mark.fault("F25")
 @pytest.mark.parametrize(
     "filler",
     [
@@ -335,6 +341,7 @@ async def test_an_encoding_nobody_asked_for_is_refused(encoding):
 # How long it takes
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -350,6 +357,7 @@ async def test_an_answer_that_drips_is_not_waited_for(pieces):
         assert time.monotonic() - began < 2
 
 
+@pytest.mark.fault("F24")
 async def test_a_way_is_free_again_after_an_answer_that_was_not_waited_for():
     async with Server(answer()) as server, way_to(server) as http:
         slow = Outbound(http._transport.addresses, http._transport._inner, timeout_s=0)
@@ -359,6 +367,7 @@ async def test_a_way_is_free_again_after_an_answer_that_was_not_waited_for():
         assert (await http.get("https://one.example/me")).status_code == 200
 
 
+@pytest.mark.fault("F12", how="real")
 async def test_a_host_that_is_not_there_is_told_apart_by_its_error():
     async with Server(answer()) as gone:
         pass
@@ -443,6 +452,7 @@ async def test_an_authority_of_the_operators_own_is_believed(authority):
         assert (await http.get("https://one.example/me")).status_code == 200
 
 
+@pytest.mark.fault("F13", how="real")
 @pytest.mark.parametrize(
     ("alt", "days", "is_known", "why"),
     [

@@ -9,6 +9,7 @@ redact = redactor()
 SECRET = "AQDx0k3-hT9_zzPq"
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(
     ("said", "left"),
     [
@@ -60,6 +61,7 @@ def test_what_people_want_to_read_is_left_as_it_is(said):
     assert redact(said) == said
 
 
+@pytest.mark.fault("F27")
 def test_secrets_that_are_known_are_taken_out_wherever_they_stand():
     assert redactor(["correct horse", "correct horse battery"])("xcorrect horse batteryx") == f"x{GONE}x"
 

@@ -112,6 +112,7 @@ async def test_a_job_added_while_the_ticker_runs_is_noticed_within_a_slice(clock
 # Failures
 
 
+@pytest.mark.fault("F60")
 async def test_a_failing_job_is_logged_by_name_and_neither_it_nor_others_end(clock, ticker, diary, caplog):
     async def fail() -> None:
         await diary()
@@ -130,6 +131,7 @@ async def test_a_failing_job_is_logged_by_name_and_neither_it_nor_others_end(clo
     assert "no disk" in caplog.text
 
 
+@pytest.mark.fault("F60")
 @pytest.mark.parametrize("trouble", [asyncio.CancelledError, TimeoutError, lambda: ExceptionGroup("two", [OSError()])])
 async def test_a_job_that_ends_oddly_has_its_next_turn(clock, ticker, diary, trouble):
     async def odd() -> None:
@@ -256,6 +258,7 @@ async def test_real_time_will_do_too():
 # A wall clock that jumps
 
 
+@pytest.mark.fault("F31")
 @pytest.mark.parametrize("jump", [HOUR, 30 * DAY])
 async def test_what_a_jump_ahead_makes_overdue_is_run_once_within_a_slice(clock, ticker, jump):
     often, hourly = Diary(clock), Diary(clock)
@@ -271,6 +274,7 @@ async def test_what_a_jump_ahead_makes_overdue_is_run_once_within_a_slice(clock,
     assert len(hourly.seconds) == 2
 
 
+@pytest.mark.fault("F31")
 @pytest.mark.parametrize("jump", [HOUR, 30 * DAY, 2 * HOUR + 7])
 async def test_a_jump_back_stalls_nothing(clock, ticker, jump):
     often, hourly = Diary(clock), Diary(clock)
@@ -313,6 +317,7 @@ JUMPS = st.one_of(st.integers(-3 * HOUR, -16), st.integers(1, 3 * HOUR), st.samp
 SCRIPTS = st.lists(st.tuples(st.sampled_from(["play", "jump"]), st.integers(1, 900), JUMPS), max_size=12)
 
 
+@pytest.mark.fault("F31")
 @settings(max_examples=60, deadline=None)
 @given(SCRIPTS)
 def test_an_interval_neither_stalls_nor_storms_whatever_the_wall_clock_does(script):

@@ -21,6 +21,7 @@ def encoded(**members):
     return urlencode(members).encode()
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     ("status", "body", "verdict"),
     [
@@ -106,6 +107,7 @@ def test_only_an_answer_that_leaves_it_open_is_ambiguous(status, body, ambiguous
     assert classify(status, body).ambiguous is ambiguous
 
 
+@pytest.mark.fault("F18")
 def test_without_its_alias_a_platforms_own_code_ends_nothing():
     assert classify(200, said(error="bad_refresh_token")).verdict is Verdict.CONFIG
 
@@ -215,6 +217,7 @@ def test_a_lifetime_is_what_is_said(value, seconds):
     assert lifetime_s(value, 7200) == seconds
 
 
+@pytest.mark.fault("F19")
 @pytest.mark.parametrize(
     "value",
     [
@@ -226,6 +229,7 @@ def test_a_lifetime_that_cannot_be_is_the_usual_one_and_never_endless(value):
     assert lifetime_s(value, 7200) == 7200
 
 
+@pytest.mark.fault("F19")
 @repeatable
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))
 def test_any_lifetime_is_long_enough_not_to_loop_and_short_enough_to_end(value):

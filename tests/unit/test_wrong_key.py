@@ -26,6 +26,7 @@ def start(tmp_path):
     return start_
 
 
+@pytest.mark.fault("F61")
 async def test_a_wrong_key_refuses_to_start_and_changes_nothing(start, tmp_path):
     await start(encryption_key=KEY)
     before = contents(tmp_path)
@@ -36,6 +37,7 @@ async def test_a_wrong_key_refuses_to_start_and_changes_nothing(start, tmp_path)
     await start(encryption_key=KEY)
 
 
+@pytest.mark.fault("F61")
 async def test_a_missing_key_refuses_to_start_and_makes_no_other(start, tmp_path):
     await start(encryption_key=KEY)
     before = contents(tmp_path)
@@ -45,6 +47,7 @@ async def test_a_missing_key_refuses_to_start_and_makes_no_other(start, tmp_path
     assert contents(tmp_path) == before
 
 
+@pytest.mark.fault("F61")
 async def test_a_key_that_was_made_is_found_again_and_missed_when_it_is_gone(start, tmp_path):
     await start()
     await start()
