@@ -37,6 +37,7 @@ def clock():
     return PlayedClock()
 
 
+@pytest.mark.fault("F17")
 async def test_a_wrong_client_secret_costs_few_requests_touches_no_connection_and_is_told_once(world, clock, caplog):
     users = [f"u{number}" for number in range(40)]
     async with world.host(PATIENT, clock, clients=wrong_secret()) as host:
@@ -58,6 +59,7 @@ async def test_a_wrong_client_secret_costs_few_requests_touches_no_connection_an
         assert {row.reason for row in rows} == {None}
 
 
+@pytest.mark.fault("F17")
 async def test_while_the_client_is_refused_a_caller_gets_the_old_token_or_the_operators_matter(world, clock):
     async with world.host(PATIENT, clock, clients=wrong_secret()) as host:
         await give(world, host, ["ada", "bea"])
@@ -74,6 +76,7 @@ async def test_while_the_client_is_refused_a_caller_gets_the_old_token_or_the_op
         assert asked(world) == before
 
 
+@pytest.mark.fault("F17")
 async def test_an_older_secret_is_tried_before_the_operator_is_called(world, clock, caplog):
     clients = wrong_secret(old_secrets=["also wrong", "invented-sandbox-secret"])
     async with world.host(PATIENT, clock, clients=clients) as host:
@@ -87,6 +90,7 @@ async def test_an_older_secret_is_tried_before_the_operator_is_called(world, clo
         assert not [record for record in caplog.records if "OPERATOR" in record.message]
 
 
+@pytest.mark.fault("F15")
 async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(world, clock):
     async with world.host(PATIENT, clock) as host:
         await give(world, host, [f"u{number}" for number in range(30)])
@@ -104,6 +108,7 @@ async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(worl
         assert {row.reason for row in await host.accounts.rows()} == {None}
 
 
+@pytest.mark.fault("F22")
 async def test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at_once(world, clock):
     async with world.host(PATIENT, clock) as host:
         await give(world, host, [f"u{number}" for number in range(60)])
