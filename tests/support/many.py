@@ -1,0 +1,66 @@
+"""Very many connections at once, with real grants at the sandbox and sealed as any other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from soulwatch import Connector
+from soulwatch.host.clock import Clock
+from soulwatch.host.host import Host
+from soulwatch.host.plugins import Plugins
+from soulwatch.host.safe import TokenSafe
+from soulwatch.host.store.tables import connections, data_keys
+from soulwatch.host.timing import RefreshPolicy
+from soulwatch.values import Token
+from soulwatch_sandbox import Sandbox, sandbox
+from support.world import World
+
+AT_A_TIME = 500
+LIFE = timedelta(hours=1)
+POLICY = RefreshPolicy()
+
+
+@asynccontextmanager
+async def refreshing_host(world: World, clock: Clock, **settings: Any) -> AsyncIterator[Host]:
+    """A host under the usual policy whose only platform is the sandbox, of which it polls nothing."""
+    plugins = Plugins()
+    plugins.register(Connector(sandbox.facts, ()), "sandbox", "soulwatch-sandbox")
+    host = await Host.open(world.settings(**settings), policy=POLICY, clock=clock, plugins=plugins)
+    try:
+        yield host
+    finally:
+        await host.close()
+
+
+async def give(platform: Sandbox, host: Host, issued: Iterator[datetime], count: int) -> None:
+    """So many connections, each of a user of its own, with tokens of an hour from when they were `issued`."""
+    safe = TokenSafe(host.vault)
+    for start in range(0, count, AT_A_TIME):
+        made = [_row(platform, safe, number, next(issued)) for number in range(start, min(start + AT_A_TIME, count))]
+        async with host.database.writing() as transaction:
+            await transaction.execute(connections.insert(), [row for row, _ in made])
+            await transaction.execute(data_keys.insert(), [key for _, key in made])
+
+
+def _row(platform: Sandbox, safe: TokenSafe, number: int, issued: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
+    whose = {"connection_id": f"c{number:06}", "user": f"u{number:06}", "platform": "sandbox"}
+    granted = platform.grant("sandbox", "mira")
+    key = safe.new_key(**whose)
+    columns = safe.seal(key, Token(granted.access, granted.refresh, issued + LIFE), generation=1, **whose)
+    row = {
+        "id": whose["connection_id"],
+        "user_id": whose["user"],
+        "platform": "sandbox",
+        "account_id": granted.grant,
+        "account_name": "Mira",
+        "status": "connected",
+        "token_issued_at": issued,
+        "next_refresh_at": POLICY.next_refresh(whose["connection_id"], issued, issued + LIFE),
+        "created_at": issued,
+        "updated_at": issued,
+        **columns,
+    }
+    return row, {"connection_id": row["id"], "sealed_key": key}
