@@ -18,6 +18,7 @@ from support.refreshing import (
     refreshes,
 )
 from support.served import on_sqlite
+from support.world import WITHOUT_WAITING
 
 from soulwatch import NeedsReauth, PluginError, SoulwatchError, Token, Unavailable
 from soulwatch.host.store import attempts, connections
@@ -144,7 +145,7 @@ async def test_a_refresh_that_nobody_knows_the_end_of_is_tried_again_and_its_dou
                 await host.ensure_fresh_token("ada", "sandbox")
         world.sandbox.revoke_user("mira")  # as if the request had got through and was used up
         await clock.advance(61)
-        async with world.host(RefreshPolicy(), clock=clock) as host:
+        async with world.host(WITHOUT_WAITING, clock=clock) as host:
             assert await host.tokens.recover() == 1
             assert await states(host, connection) == ["unknown", "rejected"]
             assert (await host.accounts.row(connection.id)).is_ambiguous
@@ -184,7 +185,7 @@ async def test_one_answer_that_cannot_be_opened_stops_neither_its_connection_nor
 async def test_an_answer_that_was_lost_is_asked_for_again_while_the_platform_still_gives_it(open_world, fault):
     clock = played()
     habits = {"rotation": "grace", "grace": 10, "now": clock.now}
-    async with open_world(**habits) as world, world.host(RefreshPolicy(), clock=clock) as host:
+    async with open_world(**habits) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
         connection = await world.connect(host)
         await expire(world, host, connection)
         world.sandbox.faults.add(fault, path="/token", times=2)
@@ -209,7 +210,7 @@ async def test_an_answer_that_was_lost_is_asked_for_again_while_the_platform_sti
 @on_sqlite
 async def test_where_the_lost_answer_was_the_only_one_the_user_is_told_what_it_was(open_world):
     clock = played()
-    async with open_world(rotation="strict", now=clock.now) as world, world.host(RefreshPolicy(), clock=clock) as host:
+    async with open_world(rotation="strict", now=clock.now) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
         connection = await world.connect(host)
         await expire(world, host, connection)
         world.sandbox.faults.add("lose_answer", path="/token")
@@ -404,7 +405,7 @@ async def test_of_two_answers_in_the_journal_that_to_the_later_request_is_taken(
 @on_sqlite
 async def test_the_answer_of_a_host_that_comes_late_is_taken_where_its_successor_was_refused(open_world):
     clock = played()
-    patient = {"policy": RefreshPolicy(), "clock": clock}
+    patient = {"policy": WITHOUT_WAITING, "clock": clock}
     async with (
         open_world(rotation="strict", now=clock.now) as world,
         world.host(**patient) as slow,

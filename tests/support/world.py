@@ -22,8 +22,11 @@ from soulwatch.host.timing import RefreshPolicy
 from soulwatch_sandbox import Sandbox, answer_consent, running
 
 BROWSER = "a-browser-of-the-tests"
-AT_ONCE = RefreshPolicy(floor=timedelta(0), confirm_after=timedelta(0))
-"""No floor between refreshes: the tests do not wait."""
+AT_ONCE = RefreshPolicy(floor=timedelta(0), confirm_after=timedelta(0), late_answer=timedelta(0))
+"""No floor between refreshes, nothing waited for: the tests do not wait."""
+
+WITHOUT_WAITING = RefreshPolicy(late_answer=timedelta(0))
+"""The usual policy, for a clock that stands still."""
 
 
 @dataclass

@@ -30,6 +30,8 @@ class Attempt:
     """Monotonic time after which nothing may be sent."""
     answer: RawAnswer | None = None
     """What was answered before a crash, to be read instead of sending."""
+    is_in_doubt: bool = False
+    """Somebody tried before, who may still be about to keep an answer."""
     transport: SendOnce | None = None
     client: Client | None = None
     """As which OAuth client the platform was asked."""

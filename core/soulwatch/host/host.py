@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -16,10 +14,12 @@ from sqlalchemy import Row
 from soulwatch.errors import NeedsReauth, SoulwatchError
 from soulwatch.host.access import Access
 from soulwatch.host.accounts import Accounts
+from soulwatch.host.agreed import AgreedClock, agreed_time
 from soulwatch.host.breaker import Breakers
 from soulwatch.host.broadcaster import Broadcaster
 from soulwatch.host.budget import Budget
 from soulwatch.host.clock import Clock, SystemClock
+from soulwatch.host.clock_watch import ClockWatch
 from soulwatch.host.connecting import Connecting
 from soulwatch.host.forecast import Forecast
 from soulwatch.host.keyring_check import open_ring, remember
@@ -29,6 +29,7 @@ from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.plugins import Plugins
 from soulwatch.host.poller import Outcome, Poller
+from soulwatch.host.processes import name_of_this
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
 from soulwatch.host.settings import Settings
@@ -48,7 +49,8 @@ OWN = "soulwatch"
 """The distribution that the host's own plugins are listed under."""
 MOST_POLLS = 50
 """Polls of one process under way at once, over all platforms."""
-RECOVER_EVERY_S = 15
+RECOVER_EVERY_S = 3
+"""Some platforms take a used refresh token again for ten seconds: after a crash that is how long there is."""
 LOOK_AROUND_EVERY_S = 2
 BEAT_EVERY_S = 10
 PRUNE_EVERY_S = 60
@@ -69,7 +71,7 @@ class Host:
         clock: Clock,
         policy: RefreshPolicy,
     ) -> None:
-        owner = f"{socket.gethostname()}:{os.getpid()}:{clock.token_bytes(4).hex()}"
+        owner = name_of_this(clock.token_bytes(4).hex())
         self.settings = settings
         self.database = database
         self.plugins = plugins
@@ -90,6 +92,7 @@ class Host:
         self.accounts = Accounts(database, safe, self.platforms, self.plan, clock, policy, self.announce)
         self.connecting = Connecting(database, vault, self.platforms, self.accounts, clock, settings.base_url)
         self.forecast = Forecast(database, self.platforms, clock, self.announce)
+        self.clock_watch = ClockWatch(database, clock, max(settings.lease, policy.lease))
         self.access = Access(database, clock)
         self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
         ticker = Ticker(clock, tz=settings.zone)
@@ -108,14 +111,16 @@ class Host:
         plugins: Plugins | None = None,
     ) -> Host:
         """Open the database and everything over it. Raises SettingsError, and nothing was changed then."""
-        clock = clock or SystemClock()
         settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         database = Database(settings.database_url)
+        clock = clock or (SystemClock() if database.is_sqlite else AgreedClock())
         database.make_private()
         try:
             await database.check()
             ring = await open_ring(settings, database)
             await migrate(database)
+            async with database.reading() as transaction:
+                await agreed_time(clock, transaction)
             await remember(ring, database, clock)
         except BaseException:
             await database.close()
@@ -158,6 +163,7 @@ class Host:
         ticker.every(self.settings.sweep_interval.total_seconds(), self._sweep, "token refresh")
         ticker.every(RECOVER_EVERY_S, self._recover, "recovery")
         ticker.every(BEAT_EVERY_S, self.worker.beat, "heartbeat", at_once=True)
+        ticker.every(BEAT_EVERY_S, self.clock_watch.look, "clock", at_once=True)
         ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
         ticker.every(PRUNE_EVERY_S, self._prune, "pruning")
         ticker.every(LOOK_AHEAD_EVERY_S, self._look_ahead, "forecast", at_once=True)

@@ -16,6 +16,7 @@ from soulwatch.api import Api
 from soulwatch.endpoint import Endpoint
 from soulwatch.errors import CursorExpired, NotFound, PluginError, SoulwatchError, Unavailable
 from soulwatch.host.aftermath import Announce
+from soulwatch.host.agreed import agreed_time
 from soulwatch.host.budget import Budget
 from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
@@ -81,14 +82,15 @@ class Poller:
             most = min(limit - len(taken), self._budget.places(platform, self._platforms.at_once(platform)))
             if most > 0:
                 async with self._database.writing() as transaction:
+                    now = await agreed_time(self._clock, transaction)
                     until = now + self._lease
                     taken += await polls.claim(transaction, self._owner, now, until, platform=platform, limit=most)
         return taken
 
     async def claim_now(self, connection_id: str, data_type: str) -> Row[Any] | None:
         """Take one poll that somebody asks for; None where it is being polled already."""
-        now = self._clock.now()
         async with self._database.writing() as transaction:
+            now = await agreed_time(self._clock, transaction)
             return await polls.claim_now(
                 transaction, self._owner, now, now + self._lease, connection_id=connection_id, data_type=data_type
             )

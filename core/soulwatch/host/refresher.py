@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from soulwatch.errors import PluginError, Unavailable
 from soulwatch.host import news
 from soulwatch.host.aftermath import Aftermath, Announce
+from soulwatch.host.agreed import agreed_time
 from soulwatch.host.attempt import Attempt
 from soulwatch.host.breaker import Breakers
 from soulwatch.host.clock import Clock
@@ -40,7 +41,7 @@ LET_FINISH_S = 3.0
 LET_WRITE_S = 30.0
 """Longer than a busy database keeps anybody waiting: what could not be written by then is given up with the process."""
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 1.0
 
 
 class Refresher:
@@ -81,14 +82,17 @@ class Refresher:
         """The platforms at which our client is refused, until the next probe, and those that are switched off."""
         return [*self._platforms.of_clients(await self._breakers.waiting()), *self._platforms.switched_off()]
 
-    async def claim(self, connection_id: str, generation: int | None = None) -> Attempt | None:
+    async def claim(
+        self, connection_id: str, generation: int | None = None, *, after_a_crash: bool = False
+    ) -> Attempt | None:
         """Take the sole right to refresh, and write down the intent with it.
 
         None where somebody else has it, or the token is no longer of `generation`: then it was refreshed meanwhile.
+        `after_a_crash` says that who had it before is certainly gone.
         """
-        started, now = self._clock.monotonic(), self._clock.now()
-        deadline = started + self._policy.send_within * self._policy.lease.total_seconds()
+        deadline = self._clock.monotonic() + self._policy.send_within * self._policy.lease.total_seconds()
         async with self._database.writing() as transaction:
+            now = await agreed_time(self._clock, transaction)
             until = now + self._policy.lease
             row = await connections.claim(transaction, connection_id, self._owner, now, until, generation=generation)
             if row is None:
@@ -114,7 +118,7 @@ class Refresher:
                     fingerprint=row.token_fingerprint,
                     now=now,
                 )
-                attempt = Attempt(row, journal_id, deadline)
+                attempt = Attempt(row, journal_id, deadline, is_in_doubt=is_in_doubt and not after_a_crash)
             return attempt
 
     async def _take_up(
@@ -169,7 +173,21 @@ class Refresher:
             raise Unavailable("The refresh was cut off; ask again.")
         return await self._apply(attempt, fresh)
 
+    async def _wait_for_late_answer(self, attempt: Attempt) -> None:
+        """Before the same token is sent again: its answer may be there, and was only kept from being stored."""
+        await self._clock.sleep(self._policy.late_answer.total_seconds())
+        async with self._database.reading() as transaction:
+            earlier = await attempts.answered_of(transaction, attempt.row)
+        if earlier is None:
+            return
+        answer = self._safe.open_answer(attempt.row, earlier.id, earlier.answer)
+        async with self._database.writing() as transaction:
+            await attempts.close(transaction, attempt.id, "not_sent", self._clock.now(), "an answer came in late")
+        attempt.id, attempt.answer = earlier.id, answer
+
     async def _ask(self, attempt: Attempt) -> Token:
+        if attempt.is_in_doubt:
+            await self._wait_for_late_answer(attempt)
         row, lease_s = attempt.row, self._policy.lease.total_seconds()
         token = self._safe.open(row)
         facts = self._platforms.facts(row.platform)
@@ -223,6 +241,9 @@ class Refresher:
         told = [news.token_refresh(row, self._platforms.title(row.platform), fresh)]
         if row.reason is not None:
             told.append(news.status(row, {"reason": None, "error_message": "Well again"}))
+        if missing := sorted(set(row.scopes.split()) - set(fresh.scopes)):
+            text = f"The platform no longer allows: {', '.join(missing)}"
+            told.append(news.status(row, {"reason": "scope_missing", "error_message": text}))
         async with self._database.writing() as transaction:
             applied = await connections.let_go(
                 transaction,

@@ -29,6 +29,8 @@ class RefreshPolicy:
     """How long after a platform called a grant dead it is asked again before its user is troubled."""
     wait: timedelta = timedelta(seconds=10)
     """How long a caller without a usable token waits for another host's refresh."""
+    late_answer: timedelta = timedelta(seconds=2)
+    """Before a token of which nobody knows whether it was used is sent again: its answer may be about to be stored."""
     send_within: float = 0.4
     """The part of the lease in which the request has to leave, so that its answer comes within the lease."""
 

@@ -19,6 +19,7 @@ from soulwatch.host import news
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.attempt import Attempt
 from soulwatch.host.clock import Clock
+from soulwatch.host.processes import is_gone
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
 from soulwatch.host.settling import ended, reason_of
@@ -64,9 +65,11 @@ class Tokens:
         clock: Clock,
         policy: RefreshPolicy,
         announce: Announce,
+        is_gone: Callable[[str], bool] = is_gone,
     ) -> None:
         self._database = database
         self._safe = safe
+        self._is_gone = is_gone
         self._refresher = refresher
         self._clock = clock
         self._policy = policy
@@ -249,22 +252,34 @@ class Tokens:
 
     async def recover(self) -> int:
         """Take up what a crash left open in the journal, before anything else and whether due or not."""
+        now = self._clock.now()
         async with self._database.reading() as transaction:
-            orphans = await attempts.orphans(transaction, self._clock.now())
+            left_open = await attempts.orphans(transaction, now)
+        gone = {row.lease_owner for row in left_open if row.lease_owner and self._is_gone(row.lease_owner)}
+        orphans = [
+            row for row in left_open if row.lease_until is None or row.lease_until <= now or row.lease_owner in gone
+        ]
         async with anyio.create_task_group() as group:
             for row in orphans:
-                group.start_soon(self._in_turn, row.platform, partial(self._take_up, row.connection_id))
+                take_up = partial(self._take_up, row, after_a_crash=row.lease_owner in gone)
+                group.start_soon(self._in_turn, row.platform, take_up)
         return len(orphans)
 
-    async def _take_up(self, connection_id: str) -> None:
+    async def _take_up(self, orphan: Row[Any], *, after_a_crash: bool) -> None:
+        connection_id = orphan.connection_id
         turn = self._turns.setdefault(connection_id, Turn())
         if turn.lock.locked():
             return  # it is this process that is at it: a wall clock that jumped makes the lease look old
         async with turn.lock:
+            await self._refresher.let_through(orphan.platform)
+            if after_a_crash or orphan.status == "needs_reauth":
+                async with self._database.writing() as transaction:
+                    await connections.revive(transaction, connection_id, orphan.fence, self._clock.now())
+                    if after_a_crash:
+                        await connections.free(transaction, connection_id, orphan.fence)
             row = await self._row(connection_id)
-            await self._refresher.let_through(row.platform)
             logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
-            attempt = await self._refresher.claim(connection_id, row.generation)
+            attempt = await self._refresher.claim(connection_id, row.generation, after_a_crash=after_a_crash)
             if attempt is not None:
                 await self._refresher.refresh(attempt)
 

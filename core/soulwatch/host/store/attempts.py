@@ -83,18 +83,47 @@ async def outcomes(connection: AsyncConnection, platform: str, since: datetime) 
     return {row.outcome: row.connections for row in await connection.execute(query)}
 
 
-async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[Any]:
-    """Connections with open attempts that nobody is at any more, and their platforms.
-
-    An answer that a plugin could not read is left to the cool-down: reading it again at once would not help.
-    """
+async def answered_of(connection: AsyncConnection, row: Row[Any]) -> Row[Any] | None:
+    """An answer to the token that `row` still has, kept by an attempt before its claim."""
     query = (
-        select(attempts.c.connection_id, connections.c.platform)
+        select(attempts)
+        .where(
+            attempts.c.connection_id == row.id,
+            attempts.c.state == "received",
+            attempts.c.generation == row.generation,
+            attempts.c.token_fingerprint == row.token_fingerprint,
+            attempts.c.fence < row.fence,
+        )
+        .order_by(attempts.c.id.desc())
+        .limit(1)
+    )
+    return (await connection.execute(query)).one_or_none()
+
+
+async def orphans(connection: AsyncConnection, now: datetime) -> Sequence[Any]:
+    """Connections with open attempts, their platform, and who holds their lease until when.
+
+    One whose user was told to connect again is among them where an answer came in after all. An answer that a plugin
+    could not read is left to the cool-down: reading it again at once would not help.
+    """
+    is_late = (
+        (connections.c.status == "needs_reauth")
+        & (attempts.c.state == "received")
+        & (attempts.c.generation == connections.c.generation)
+    )
+    query = (
+        select(
+            attempts.c.connection_id,
+            connections.c.platform,
+            connections.c.status,
+            connections.c.fence,
+            connections.c.lease_owner,
+            connections.c.lease_until,
+        )
         .join(connections, connections.c.id == attempts.c.connection_id)
         .where(
             attempts.c.state.in_(OPEN),
-            connections.c.status == "connected",
-            or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now),
+            or_(connections.c.status == "connected", is_late),
             or_(
                 connections.c.reason.is_(None),
                 connections.c.reason != "misconfigured",

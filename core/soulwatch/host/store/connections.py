@@ -115,6 +115,20 @@ async def mark(connection: AsyncConnection, connection_id: str, fence: int, **va
     return done.rowcount == 1
 
 
+async def free(connection: AsyncConnection, connection_id: str, fence: int) -> None:
+    """End the claim of somebody who is gone for good."""
+    await mark(connection, connection_id, fence, lease_owner=None, lease_until=None)
+
+
+async def revive(connection: AsyncConnection, connection_id: str, fence: int, now: datetime) -> None:
+    """Take back that its user has to connect again: an answer came in that may well be a token."""
+    await connection.execute(
+        update(connections)
+        .where(connections.c.id == connection_id, connections.c.fence == fence, connections.c.status == "needs_reauth")
+        .values(status="connected", reason="unavailable", next_refresh_at=now, updated_at=now)
+    )
+
+
 async def due(connection: AsyncConnection, now: datetime, limit: int, without: Sequence[str] = ()) -> Sequence[Any]:
     """Id and platform of connections whose token is to be refreshed by now and that nobody is at, urgent first.
 
