@@ -15,7 +15,10 @@ from soulwatch.host.safe import TokenSafe
 from soulwatch.host.store.tables import connections, data_keys
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.values import Token
+from soulwatch_github import github
 from soulwatch_sandbox import Sandbox, sandbox
+from soulwatch_sandbox.papers import Issued
+from soulwatch_sandbox.rules import Pose
 from support.world import World
 
 AT_A_TIME = 500
@@ -25,9 +28,10 @@ POLICY = RefreshPolicy()
 
 @asynccontextmanager
 async def refreshing_host(world: World, clock: Clock, **settings: Any) -> AsyncIterator[Host]:
-    """A host under the usual policy whose only platform is the sandbox, of which it polls nothing."""
+    """A host under the usual policy, whose platforms are poses of the sandbox and are not polled."""
     plugins = Plugins()
-    plugins.register(Connector(sandbox.facts, ()), "sandbox", "soulwatch-sandbox")
+    for pose in (sandbox, github):
+        plugins.register(Connector(pose.facts, ()), pose.facts.name, f"soulwatch-{pose.facts.name}")
     host = await Host.open(world.settings(**settings), policy=POLICY, clock=clock, plugins=plugins)
     try:
         yield host
@@ -35,25 +39,27 @@ async def refreshing_host(world: World, clock: Clock, **settings: Any) -> AsyncI
         await host.close()
 
 
-async def give(platform: Sandbox, host: Host, issued: Iterator[datetime], count: int) -> None:
+async def give(platform: Sandbox, host: Host, issued: Iterator[datetime], count: int, pose: Pose = "sandbox") -> None:
     """So many connections, each of a user of its own, with tokens of an hour from when they were `issued`."""
     safe = TokenSafe(host.vault)
     for start in range(0, count, AT_A_TIME):
-        made = [_row(platform, safe, number, next(issued)) for number in range(start, min(start + AT_A_TIME, count))]
+        numbers = range(start, min(start + AT_A_TIME, count))
+        made = [_row(platform.grant(pose, "mira"), pose, safe, number, next(issued)) for number in numbers]
         async with host.database.writing() as transaction:
             await transaction.execute(connections.insert(), [row for row, _ in made])
             await transaction.execute(data_keys.insert(), [key for _, key in made])
 
 
-def _row(platform: Sandbox, safe: TokenSafe, number: int, issued: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
-    whose = {"connection_id": f"c{number:06}", "user": f"u{number:06}", "platform": "sandbox"}
-    granted = platform.grant("sandbox", "mira")
+def _row(
+    granted: Issued, pose: Pose, safe: TokenSafe, number: int, issued: datetime
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    whose = {"connection_id": f"{pose}-{number:06}", "user": f"u{number:06}", "platform": pose}
     key = safe.new_key(**whose)
     columns = safe.seal(key, Token(granted.access, granted.refresh, issued + LIFE), generation=1, **whose)
     row = {
         "id": whose["connection_id"],
         "user_id": whose["user"],
-        "platform": "sandbox",
+        "platform": pose,
         "account_id": granted.grant,
         "account_name": "Mira",
         "status": "connected",

@@ -1,0 +1,56 @@
+import itertools
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+from support.many import give, refreshing_host
+from support.served import on_sqlite
+from support.skipping import SkippingClock
+
+from soulwatch.host.store.tables import connections
+
+COUNT = 300
+ALREADY_DUE = timedelta(minutes=55)
+RETRY_AFTER_S = 30
+
+
+async def renewed(host, pose, since):
+    """How many connections have a new token since then."""
+    is_so = (connections.c.platform == pose) & (connections.c.token_issued_at > since)
+    async with host.database.reading() as transaction:
+        return (await transaction.execute(select(func.count()).where(is_so))).scalar_one()
+
+
+async def all_renewed(host, pose, clock, since, count, within_s):
+    """Wait until they have; `within_s` is the most that may go by without anything to do."""
+    latest = clock.skipped_s + within_s
+    while await renewed(host, pose, since) < count:
+        assert clock.skipped_s < latest
+        await clock.sleep(1)
+
+
+@on_sqlite
+@pytest.mark.slow
+@pytest.mark.fault("F14", how="played")
+async def test_a_platform_that_asks_to_wait_is_asked_by_few_of_its_many_and_no_other_platform_waits(open_world):
+    clock = SkippingClock()
+    async with open_world(token_life=3600, now=clock.now) as world, clock.running():
+        async with refreshing_host(world, clock) as host:
+            clock.watch(host)
+            await give(world.sandbox, host, itertools.repeat(clock.now() - ALREADY_DUE), COUNT)
+            await give(world.sandbox, host, itertools.repeat(clock.now() - ALREADY_DUE), 20, "github")
+            begun = clock.now()
+            world.sandbox.faults.add("limited", pose="sandbox", path="/token", times=None, retry_after=RETRY_AFTER_S)
+            async with host.working():
+                await all_renewed(host, "github", clock, begun, 20, within_s=10)
+                await clock.sleep(300)
+                asked = len(world.sandbox.token_requests("sandbox"))
+                world.sandbox.faults.clear()
+                mended = clock.now()
+                await all_renewed(host, "sandbox", clock, mended, COUNT, within_s=180)
+                took = clock.now() - mended
+            async with host.database.reading() as transaction:
+                statuses = (await transaction.execute(select(connections.c.status).distinct())).scalars().all()
+        print(f"{COUNT} connections: {asked} requests in five minutes of 429; all renewed {took} after")
+        assert statuses == ["connected"]
+        assert asked <= COUNT / 3
