@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -6,6 +7,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soulwatch.host import envelope
+from soulwatch.host.envelope import SealingKey, kid_of
 from soulwatch.host.vault import KeyRing, KeyUnavailable, Place, SealBroken, Vault
 
 KEY = bytes(range(32))
@@ -83,6 +86,19 @@ def test_the_cipher_refuses_a_published_answer_with_a_changed_tag(case):
             AESGCM(key).decrypt(nonce, cipher + forged, bound)
 
 
+@pytest.mark.parametrize("case", KNOWN_ANSWERS.values(), ids=KNOWN_ANSWERS)
+def test_an_envelope_holds_the_published_answer(case, monkeypatch):
+    key, nonce, bound, plain, cipher, tag = map(bytes.fromhex, case)
+    monkeypatch.setattr(envelope, "urandom", lambda _: nonce)
+    sealing = SealingKey(key)
+    sealing._bound = b""
+    place = SimpleNamespace(bound=bound)
+    sealed = sealing.seal(plain, place)
+
+    assert sealed == bytes((0x52, 1, 1)) + kid_of(key) + nonce + cipher + tag
+    assert sealing.open(sealed, place) == plain
+
+
 # Made once by another program (Node's crypto module), so that what was ever sealed stays open to every later version.
 WRAPPED_ELSEWHERE = bytes.fromhex(
     "520101f878a86d101112131415161718191a1b820065eab233c34b3d83fde9fc8b98a338bea3e2f028be59001f0783bdb6b53b215902ca"
@@ -95,6 +111,12 @@ SEALED_ELSEWHERE = bytes.fromhex(
 
 def test_an_envelope_made_by_another_program_from_the_written_layout_opens(vault):
     assert vault.open(WRAPPED_ELSEWHERE, SEALED_ELSEWHERE, PLACE) == "BQD-åccess"
+
+
+def test_with_the_same_nonce_the_same_envelope_is_made_as_by_the_other_program(vault, monkeypatch):
+    monkeypatch.setattr(envelope, "urandom", lambda _: SEALED_ELSEWHERE[7:19])
+
+    assert vault.seal(WRAPPED_ELSEWHERE, "BQD-åccess", PLACE) == SEALED_ELSEWHERE
 
 
 @settings(deadline=None)
