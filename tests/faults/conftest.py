@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import anyio
+import httpx
 import pytest
 from support.world import World, open_world
 
 __all__ = ["open_world"]
 
+ADDRESS = re.compile(r"Address: +(\S+)")
+WITHOUT_POLLS = {
+    f"SOULWATCH_PLATFORMS__{endpoint}": "off"
+    for endpoint in (
+        *(f"SANDBOX__SCHEDULES__{data_type}" for data_type in ("NOTES", "MOOD", "FOLLOWS", "ARCHIVE")),
+        *(f"SPOTIFY__SCHEDULES__{data_type}" for data_type in ("RECENTLY_PLAYED", "CURRENTLY_PLAYING")),
+    )
+}
+
 
 class Served:
     """One process of `soulwatch serve`, and what it printed."""
 
-    def __init__(self, world: World, **more: str) -> None:
+    def __init__(self, world: World, *, is_polling: bool = True, **more: str) -> None:
         environment = {
-            "PATH": os.environ["PATH"],
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
             "PYTHONUNBUFFERED": "1",
             "SOULWATCH_DATA_DIR": str(world.folder),
             "SOULWATCH_DATABASE_URL": world.database_url,
@@ -31,6 +44,7 @@ class Served:
             "SANDBOX_CLIENT_SECRET": "invented-sandbox-secret",
             "SOULWATCH_PLATFORMS__SANDBOX__API_URL": world.url,
             "SOULWATCH_PLATFORMS__SANDBOX__OAUTH_URL": world.url,
+            **({} if is_polling else WITHOUT_POLLS),
             **more,
         }
         command = [sys.executable, "-m", "soulwatch", "serve"]
@@ -48,8 +62,35 @@ class Served:
         self.process.wait(timeout=30)
         return time.monotonic() - begun
 
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """As if its machine slept: it does nothing inside this block, and does not know it."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def said(self) -> str:
         return Path(self.log.name).read_text()
+
+    async def begun(self) -> str:
+        """Its address, once it takes requests."""
+        with anyio.fail_after(40):
+            while not (found := ADDRESS.search(self.said())) or "To sign in" not in self.said():
+                assert self.is_running, self.said()
+                await anyio.sleep(0.05)
+        return found[1]
+
+    async def health(self) -> int:
+        """What it says of itself."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return (await http.get(f"{await self.begun()}/healthz")).status_code
 
 
 @pytest.fixture
@@ -57,8 +98,8 @@ def serve() -> Iterator[Callable[..., Served]]:
     """Starts processes, and ends those a test left running."""
     started: list[Served] = []
 
-    def start(world: World, **more: str) -> Served:
-        started.append(Served(world, **more))
+    def start(world: World, *, is_polling: bool = True, **more: str) -> Served:
+        started.append(Served(world, is_polling=is_polling, **more))
         return started[-1]
 
     yield start
