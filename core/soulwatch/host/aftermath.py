@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
@@ -12,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from soulwatch.errors import Misconfigured, NeedsReauth, SoulwatchError, Unavailable
 from soulwatch.host import news
 from soulwatch.host.attempt import Attempt, named
-from soulwatch.host.breaker import Breakers
+from soulwatch.host.breaker import DOWN_WINDOW, Breakers, is_down
 from soulwatch.host.clock import Clock
 from soulwatch.host.platforms import Platforms
-from soulwatch.host.settling import FROM_SEVERAL, MASS_WINDOW, changes_after, held_back, is_mass
+from soulwatch.host.settling import FROM_SEVERAL, LATER, MASS_WINDOW, changes_after, held_back, is_mass
 from soulwatch.host.store import attempts, connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
@@ -82,6 +83,9 @@ class Aftermath:
         )
         if isinstance(error, Misconfigured) and attempt.kept is not None:
             return changes | await self._client_refused(transaction, attempt, error, now)
+        if isinstance(error, LATER):
+            return changes | await self._unanswered(transaction, attempt, error, changes, now)
+        await self.answered(transaction, row.platform)
         if "status" not in changes:
             return changes
         spared = held_back(row, now)
@@ -92,6 +96,27 @@ class Aftermath:
         title, hint = self._platforms.title(row.platform), self._platforms.hint(row.platform)
         message = f"{title} no longer honours this connection: connect it again. {hint}".strip()
         return changes | {"error_message": message}
+
+    async def answered(self, transaction: AsyncConnection, platform: str) -> None:
+        """The platform gave an answer: where it was down, all who waited for that go on."""
+        if await self._breakers.answered(transaction, platform):
+            await connections.wake(transaction, platform, self._clock.now())
+
+    async def _unanswered(
+        self,
+        transaction: AsyncConnection,
+        attempt: Attempt,
+        error: SoulwatchError,
+        changes: dict[str, Any],
+        now: datetime,
+    ) -> dict[str, Any]:
+        """Where nobody else gets an answer either, the breaker holds all back, save a token that may be used up."""
+        row = attempt.row
+        outcomes = Counter(await attempts.outcomes(transaction, row.platform, now - DOWN_WINDOW))
+        if not is_down(outcomes + Counter([type(error).__name__])):
+            return {}
+        await self._breakers.down(transaction, row.platform, error)
+        return {} if changes["is_ambiguous"] else {"next_refresh_at": row.next_refresh_at, "fail_count": row.fail_count}
 
     async def _client_refused(
         self, transaction: AsyncConnection, attempt: Attempt, error: Misconfigured, now: datetime

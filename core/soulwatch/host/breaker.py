@@ -1,18 +1,20 @@
-"""Our OAuth clients, while the platform refuses one: nobody's connection is to blame, so nobody's is touched.
+"""Whom it is no use to ask: a platform that refuses one of our OAuth clients, or that is down altogether.
 
-The first refusals open the breaker of that client, for every host of the installation; then one refresh a minute
-tries whether the operator has mended it, and the first that is answered closes it again.
+Nobody's connection is to blame, so nobody's is touched. The first refusals open a breaker, for every host of the
+installation; then one refresh a minute tries whether all is well again, and the first that is answered closes it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from soulwatch.errors import Misconfigured
+from soulwatch.errors import Misconfigured, SoulwatchError, Unavailable
 from soulwatch.host.clock import Clock
 from soulwatch.host.store.database import Database, upsert
 from soulwatch.host.store.tables import breakers
@@ -20,10 +22,21 @@ from soulwatch.host.store.tables import breakers
 logger = logging.getLogger("soulwatch.breaker")
 
 PROBE_EVERY = timedelta(minutes=1)
+DOWN = "down:"
+"""What stands before a platform's name, where the breaker is that of the platform and not of a client."""
+DOWN_FROM = 3
+DOWN_SHARE = 0.8
+DOWN_WINDOW = timedelta(minutes=2)
+
+
+def is_down(outcomes: Mapping[str, int]) -> bool:
+    """Whether hardly any refresh of the last `DOWN_WINDOW` got a proper answer; connections by outcome are given."""
+    failed = outcomes.get("Unavailable", 0) + outcomes.get("UnexpectedAnswer", 0)
+    return failed >= DOWN_FROM and failed >= DOWN_SHARE * sum(outcomes.values())
 
 
 class Breakers:
-    """Knows which of our OAuth clients are refused."""
+    """Knows which of our OAuth clients are refused, and which platforms are down."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -31,54 +44,80 @@ class Breakers:
         self._open: set[str] = set()
         """What was open when last looked; a hint that keeps well clients from being written about."""
 
-    async def let_through(self, client: str) -> None:
-        """Return where a refresh may be sent; of many who come while the breaker is open, one a minute may.
+    async def let_through(self, client: str, platform: str, *, is_urgent: bool = False) -> None:
+        """Return where a refresh may be sent; of many who come while a breaker is open, one a minute may.
 
-        Raises Misconfigured, saying when to come again and what the operator has to mend.
+        Raises Misconfigured where our client is refused and Unavailable where the platform is down, saying when to
+        come again. What is urgent is sent to a platform that is down all the same.
         """
-        now = self._clock.now()
+        keys = {client} if is_urgent else {client, DOWN + platform}
         async with self._database.reading() as transaction:
-            row = (await transaction.execute(select(breakers).where(breakers.c.client == client))).one_or_none()
-        if row is None:
-            self._open.discard(client)
-            return
-        self._open.add(client)
-        if row.probe_at <= now:
-            async with self._database.writing() as transaction:
-                taken = await transaction.execute(
-                    update(breakers)
-                    .where(breakers.c.client == client, breakers.c.probe_at == row.probe_at)
-                    .values(probe_at=now + PROBE_EVERY)
-                )
-            if taken.rowcount == 1:
-                return
-        raise Misconfigured(row.message, is_client=True, retry_at=max(row.probe_at, now))
+            found = (await transaction.execute(select(breakers).where(breakers.c.client.in_(keys)))).all()
+        self._open = self._open - keys | {row.client for row in found}
+        for row in found:
+            if not await self._is_probe(row):
+                retry_at = max(row.probe_at, self._clock.now())
+                if row.client.startswith(DOWN):
+                    raise Unavailable(row.message, retry_at=retry_at)
+                raise Misconfigured(row.message, is_client=True, retry_at=retry_at)
+
+    async def _is_probe(self, row: Row[Any]) -> bool:
+        now = self._clock.now()
+        if row.probe_at > now:
+            return False
+        async with self._database.writing() as transaction:
+            taken = await transaction.execute(
+                update(breakers)
+                .where(breakers.c.client == row.client, breakers.c.probe_at == row.probe_at)
+                .values(probe_at=now + PROBE_EVERY)
+            )
+        return taken.rowcount == 1
 
     async def refused(self, transaction: AsyncConnection, client: str, error: Misconfigured) -> None:
         """The platform refused our client: open its breaker, and say so to the operator, once."""
-        now = self._clock.now()
-        row = {"client": client, "opened_at": now, "probe_at": now + PROBE_EVERY, "message": str(error)}
-        opened = await transaction.execute(upsert(transaction, breakers, row, ("client",), ()))
-        if opened.rowcount == 1:
+        if await self._opened(transaction, client, error):
             logger.error(
                 "OPERATOR: the OAuth client %r is refused: %s No connection is touched; refreshing goes on by itself "
                 "once it is mended.",
                 client,
                 error,
             )
-        self._open.add(client)
 
-    async def answered(self, transaction: AsyncConnection, client: str) -> None:
+    async def down(self, transaction: AsyncConnection, platform: str, error: SoulwatchError) -> None:
+        """Nobody of a platform's gets a proper answer: open its breaker, and say so, once."""
+        if await self._opened(transaction, DOWN + platform, error):
+            logger.warning("%s does not answer properly: it is asked once a minute until it does. %s", platform, error)
+
+    async def _opened(self, transaction: AsyncConnection, key: str, error: SoulwatchError) -> bool:
+        now = self._clock.now()
+        self._open.add(key)
+        row = {"client": key, "opened_at": now, "probe_at": now + PROBE_EVERY, "message": str(error)}
+        opened = await transaction.execute(upsert(transaction, breakers, row, ("client",), ()))
+        return bool(opened.rowcount == 1)
+
+    async def taken(self, transaction: AsyncConnection, client: str) -> None:
         """The platform took our client: close its breaker, if it was open."""
-        if client not in self._open:
-            return
-        self._open.discard(client)
-        closed = await transaction.execute(delete(breakers).where(breakers.c.client == client))
-        if closed.rowcount == 1:
+        if await self._closed(transaction, client):
             logger.warning("the OAuth client %r is taken again: refreshing goes on", client)
 
-    async def waiting(self) -> dict[str, str]:
-        """The clients that are refused and whose next probe is not due yet, with the reason."""
+    async def answered(self, transaction: AsyncConnection, platform: str) -> bool:
+        """The platform answered, whatever it said; whether that was news."""
+        is_news = await self._closed(transaction, DOWN + platform)
+        if is_news:
+            logger.warning("%s answers again: refreshing goes on", platform)
+        return is_news
+
+    async def _closed(self, transaction: AsyncConnection, key: str) -> bool:
+        if key not in self._open:
+            return False
+        self._open.discard(key)
+        closed = await transaction.execute(delete(breakers).where(breakers.c.client == key))
+        return closed.rowcount == 1
+
+    async def waiting(self) -> tuple[set[str], set[str]]:
+        """The clients that are refused, and the platforms that are down, whose next probe is not due yet."""
+        query = select(breakers.c.client).where(breakers.c.probe_at > self._clock.now())
         async with self._database.reading() as transaction:
-            rows = (await transaction.execute(select(breakers).where(breakers.c.probe_at > self._clock.now()))).all()
-        return {row.client: row.message for row in rows}
+            keys = set((await transaction.execute(query)).scalars())
+        down = {key for key in keys if key.startswith(DOWN)}
+        return keys - down, {key.removeprefix(DOWN) for key in down}

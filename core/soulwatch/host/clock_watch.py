@@ -37,13 +37,18 @@ class ClockWatch:
         if abs(step) > STEP.total_seconds():
             logger.warning("the clock was moved by %+.0f s, or the machine slept", step)
         if before is None or step < -STEP.total_seconds():
-            await self.mend()
+            await self.mend(is_certain=before is not None)
 
-    async def mend(self) -> int:
-        """Make due what was last done in the future, and shorten leases that nobody could have taken; how many rows."""
+    async def mend(self, *, is_certain: bool) -> int:
+        """Make due what was last done in the future, and shorten leases that nobody could have taken; how many rows.
+
+        Polls that did not go well do not tell when they were tried: they are due too where the step is certain.
+        """
         now = self._clock.now()
         future = now + STEP
         was_refreshed = (connections.c.token_issued_at > future) | (connections.c.last_attempt_at > future)
+        was_polled = polls.c.reason.is_(None) & (polls.c.last_polled_at > future)
+        may_be_late = polls.c.reason.is_not(None) & (polls.c.reason != "rate_limited")
         mended = 0
         async with self._database.writing() as transaction:
             for statement in (
@@ -51,7 +56,7 @@ class ClockWatch:
                 .where(connections.c.next_refresh_at > now, was_refreshed)
                 .values(next_refresh_at=now),
                 update(polls)
-                .where(polls.c.due_at > now, polls.c.last_polled_at > future, polls.c.reason.is_(None))
+                .where(polls.c.due_at > now, was_polled | may_be_late if is_certain else was_polled)
                 .values(due_at=now),
                 update(breakers).where(breakers.c.probe_at > future + PROBE_EVERY).values(probe_at=now),
                 *(self._shortened(table) for table in (connections, polls)),

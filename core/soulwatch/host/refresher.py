@@ -68,19 +68,26 @@ class Refresher:
         self._aftermath = Aftermath(database, platforms, breakers, clock, policy, announce)
         self._owner = owner
 
-    async def let_through(self, platform: str) -> None:
-        """Return where a platform's token endpoint may be asked. Raises Misconfigured while our client is refused."""
+    async def let_through(self, platform: str, *, is_urgent: bool = False) -> None:
+        """Return where a platform's token endpoint may be asked.
+
+        Raises Misconfigured while our client is refused, Unavailable while the platform is down.
+        """
         facts = self._platforms.known(platform)
         if facts is not None:
-            await self._breakers.let_through(facts.client_name)
+            await self._breakers.let_through(facts.client_name, platform, is_urgent=is_urgent)
 
     def at_once(self, platform: str) -> int:
         """How many token requests of a platform may be under way together."""
         return self._platforms.at_once(platform)
 
-    async def held_up(self) -> list[str]:
-        """The platforms at which our client is refused, until the next probe, and those that are switched off."""
-        return [*self._platforms.of_clients(await self._breakers.waiting()), *self._platforms.switched_off()]
+    async def held_up(self) -> tuple[list[str], list[str]]:
+        """The platforms that need not be asked, and those that only what is urgent is sent to, being down.
+
+        The former are switched off or refuse our client until the next probe.
+        """
+        clients, down = await self._breakers.waiting()
+        return [*self._platforms.of_clients(clients), *self._platforms.switched_off()], sorted(down)
 
     async def claim(
         self, connection_id: str, generation: int | None = None, *, after_a_crash: bool = False
@@ -262,7 +269,8 @@ class Refresher:
             )
             if applied:
                 await attempts.close(transaction, attempt.id, "applied", now)
-                await self._breakers.answered(transaction, self._platforms.facts(row.platform).client_name)
+                await self._breakers.taken(transaction, self._platforms.facts(row.platform).client_name)
+                await self._aftermath.answered(transaction, row.platform)
                 told = await events.append(transaction, told, now)
         if not applied:
             await self._came_too_late(attempt, fresh)

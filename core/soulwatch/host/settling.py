@@ -17,11 +17,14 @@ from soulwatch.errors import (
     Unavailable,
     UnexpectedAnswer,
 )
-from soulwatch.host.timing import RefreshPolicy
+from soulwatch.host.timing import PROMPT_RETRIES_S, RefreshPolicy
 from soulwatch.oauth import LONGEST_TOKEN_WAIT
 from soulwatch.waiting import LONGEST_WAIT
 
 LATER = (Unavailable, UnexpectedAnswer)
+LONGEST_WHILE_UNAVAILABLE_S = 60.0
+"""A platform that is well again is noticed so soon; if many wait for it, its breaker asks for all of them."""
+PROMPT_TRIES = len(PROMPT_RETRIES_S)
 MASS = 20
 MASS_SHARE = 0.3
 MASS_WINDOW = timedelta(minutes=10)
@@ -36,6 +39,11 @@ def reason_of(error: SoulwatchError) -> str:
     if isinstance(error, RateLimited):
         return "rate_limited"
     return "unavailable" if isinstance(error, LATER) else "misconfigured"
+
+
+def is_urgent(row: Row[Any]) -> bool:
+    """Whether a used token may be good for moments only: then it is sent again promptly, whatever stands against it."""
+    return bool(row.is_ambiguous) and row.fail_count <= PROMPT_TRIES
 
 
 def changes_after(
@@ -73,6 +81,7 @@ def changes_after(
         expires_at=row.token_expires_at,
         retry_at=asked_to_wait_until(error, now, LONGEST_TOKEN_WAIT),
         is_ambiguous=is_ambiguous,
+        longest_s=LONGEST_WHILE_UNAVAILABLE_S if isinstance(error, LATER) else None,
     )
     if is_contradicted and isinstance(error, PlatformError):
         next_try = now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -63,13 +64,18 @@ class RefreshPolicy:
         expires_at: datetime | None = None,
         retry_at: datetime | None = None,
         is_ambiguous: bool = False,
+        longest_s: float | None = None,
     ) -> datetime:
-        """When to try again after the `failures`-th failure in a row; never before `retry_at`."""
+        """When to try again after the `failures`-th failure in a row; never before `retry_at`.
+
+        A cool-down grows to an hour, or to `longest_s`.
+        """
         if is_ambiguous and failures <= len(PROMPT_RETRIES_S):
             return max(now + timedelta(seconds=PROMPT_RETRIES_S[failures - 1]), retry_at or now)
         if is_ambiguous:
             failures -= len(PROMPT_RETRIES_S)
-        wait = timedelta(seconds=COOL_DOWNS_S[min(failures, len(COOL_DOWNS_S)) - 1] * (0.5 + random / 2))
+        seconds = min(COOL_DOWNS_S[min(failures, len(COOL_DOWNS_S)) - 1], longest_s or math.inf)
+        wait = timedelta(seconds=seconds * (0.5 + random / 2))
         wait = max(wait, self.floor)
         if expires_at is not None and expires_at > now:
             # A few tries should fall before the token ends, however many went wrong so far.

@@ -22,7 +22,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.processes import is_gone
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
-from soulwatch.host.settling import ended, reason_of
+from soulwatch.host.settling import PROMPT_TRIES, ended, is_urgent, reason_of
 from soulwatch.host.store import attempts, connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
@@ -118,7 +118,7 @@ class Tokens:
     async def _claim(self, row: Row[Any], usable: Token | None) -> Attempt | None:
         """The sole right to refresh; None where somebody has it, or where it can wait while our client is refused."""
         try:
-            await self._refresher.let_through(row.platform)
+            await self._refresher.let_through(row.platform, is_urgent=is_urgent(row))
         except SoulwatchError:
             if usable:
                 return None
@@ -229,9 +229,9 @@ class Tokens:
 
     async def sweep_into(self, group: TaskGroup) -> int:
         """Begin, in `group`, to refresh what is due and not in hand; how many. It does not wait for them to end."""
-        without = await self._refresher.held_up()
+        without, down = await self._refresher.held_up()
         async with self._database.reading() as transaction:
-            due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without)
+            due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without, down, PROMPT_TRIES)
         begun = [row for row in due if row.id not in self._in_hand]
         self._in_hand.update(row.id for row in begun)
         for row in begun:
@@ -271,7 +271,7 @@ class Tokens:
         if turn.lock.locked():
             return  # it is this process that is at it: a wall clock that jumped makes the lease look old
         async with turn.lock:
-            await self._refresher.let_through(orphan.platform)
+            await self._refresher.let_through(orphan.platform, is_urgent=True)
             if after_a_crash or orphan.status == "needs_reauth":
                 async with self._database.writing() as transaction:
                     await connections.revive(transaction, connection_id, orphan.fence, self._clock.now())

@@ -120,6 +120,21 @@ async def free(connection: AsyncConnection, connection_id: str, fence: int) -> N
     await mark(connection, connection_id, fence, lease_owner=None, lease_until=None)
 
 
+async def wake(connection: AsyncConnection, platform: str, now: datetime) -> None:
+    """The platform is well again: whoever waited for that is due."""
+    await connection.execute(
+        update(connections)
+        .where(
+            connections.c.platform == platform,
+            connections.c.status == "connected",
+            connections.c.reason == "unavailable",
+            connections.c.doubted_at.is_(None),
+            connections.c.next_refresh_at > now,
+        )
+        .values(next_refresh_at=now)
+    )
+
+
 async def revive(connection: AsyncConnection, connection_id: str, fence: int, now: datetime) -> None:
     """Take back that its user has to connect again: an answer came in that may well be a token."""
     await connection.execute(
@@ -129,10 +144,18 @@ async def revive(connection: AsyncConnection, connection_id: str, fence: int, no
     )
 
 
-async def due(connection: AsyncConnection, now: datetime, limit: int, without: Sequence[str] = ()) -> Sequence[Any]:
+async def due(
+    connection: AsyncConnection,
+    now: datetime,
+    limit: int,
+    without: Sequence[str] = (),
+    down: Sequence[str] = (),
+    prompt_tries: int = 0,
+) -> Sequence[Any]:
     """Id and platform of connections whose token is to be refreshed by now and that nobody is at, urgent first.
 
-    Those of the platforms in `without` have to wait.
+    Those of the platforms in `without` have to wait; of those in `down`, all but what nobody knows the fate of, for its
+    first `prompt_tries`.
     """
     query = (
         select(connections.c.id, connections.c.platform)
@@ -146,6 +169,9 @@ async def due(connection: AsyncConnection, now: datetime, limit: int, without: S
     )
     if without:
         query = query.where(connections.c.platform.not_in(without))
+    if down:
+        is_prompt = connections.c.is_ambiguous & (connections.c.fail_count <= prompt_tries)
+        query = query.where(or_(connections.c.platform.not_in(down), is_prompt))
     found: Sequence[Any] = (await connection.execute(query)).all()
     return found
 
