@@ -19,6 +19,7 @@ from soulwatch.errors import (
     UnexpectedAnswer,
 )
 from soulwatch.jsontext import decode, dig
+from soulwatch.oauth import holds_credential
 from soulwatch.platform import Platform
 from soulwatch.values import Account
 from soulwatch.waiting import retry_after
@@ -146,7 +147,8 @@ class Api:
 
 def cause(broken: Exception) -> str:
     """What went wrong on the way to a platform, in one line: the kind, and what the network said of it."""
-    said = str(broken).partition("\n")[0][:200]
+    # What cannot be sent is quoted in such an error: a header, and with it a token.
+    said = "" if isinstance(broken, httpx.LocalProtocolError) else str(broken).partition("\n")[0][:200]
     return f"{type(broken).__name__}: {said}" if said else type(broken).__name__
 
 
@@ -156,7 +158,7 @@ def _place(url: str) -> str:
 
 
 def _reason(response: httpx.Response) -> str:
-    """The error reason in a refusal's body, in the forms platforms use; empty where there is none."""
+    """The error reason in a refusal's body, in the forms platforms use; empty where there is none fit to be told."""
     try:
         value = decode(response.content)
     except ValueError:
@@ -171,4 +173,5 @@ def _reason(response: httpx.Response) -> str:
         dig(value, "message"),
         dig(value, "error.message"),
     )
-    return next((reason[:200] for reason in candidates if isinstance(reason, str) and reason), "")
+    reason = next((reason for reason in candidates if isinstance(reason, str) and reason), "")
+    return "" if holds_credential(reason, response.request) else reason[:200]

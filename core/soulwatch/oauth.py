@@ -5,16 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 import httpx
 
 from soulwatch.errors import Misconfigured, NeedsReauth, PlatformError, RateLimited, Unavailable
-from soulwatch.token_answer import TokenAnswer, Verdict, classify, lifetime_s
+from soulwatch.token_answer import UNREADABLE, TokenAnswer, Verdict, classify, lifetime_s
 from soulwatch.values import Client, Token
 from soulwatch.waiting import retry_after
 
@@ -22,6 +23,9 @@ RECEIVED_AT = "received_at"
 """Response extension in which the host says when an answer came; it may be read again after a crash."""
 LONGEST_TOKEN_WAIT = timedelta(hours=1)
 NO_END = math.inf
+SECRET_FIELDS = frozenset({"client_secret", "code", "code_verifier", "refresh_token", "token"})
+HARMLESS = 8
+"""So many letters of a secret may be said: a short word may be part of it by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,8 @@ def received_at(response: httpx.Response) -> datetime:
 
 def refusal(answer: TokenAnswer, response: httpx.Response) -> PlatformError:
     """The error that an answer other than a token stands for. Holds the platform's code, never its prose."""
-    said, where = answer.code or "no token", f"HTTP {response.status_code} from {response.request.url.host}"
+    code = UNREADABLE if holds_credential(answer.code, response.request) else answer.code
+    said, where = code or "no token", f"HTTP {response.status_code} from {response.request.url.host}"
     now = received_at(response)
     wait = retry_after(response.headers, now)
     retry_at = min(wait, now + LONGEST_TOKEN_WAIT) if wait else None
@@ -173,6 +178,21 @@ def refusal(answer: TokenAnswer, response: httpx.Response) -> PlatformError:
                 code=said,
                 ambiguous=answer.ambiguous,
             )
+
+
+def holds_credential(said: str, request: httpx.Request) -> bool:
+    """Whether an answer says back a secret of the request it answers, or a part of it that is worth something."""
+    return any(one in said or (len(said) > HARMLESS and said in one) for one in _credentials(request))
+
+
+def _credentials(request: httpx.Request) -> Iterator[str]:
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    yield from filter(None, [shown])
+    if scheme.lower() == "basic":
+        with suppress(ValueError):
+            yield from map(unquote_plus, base64.b64decode(shown).decode().split(":", 1)[1:])
+    if request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
+        yield from (value for name, value in parse_qsl(request.content.decode()) if name in SECRET_FIELDS)
 
 
 def _scopes(said: Any, before: tuple[str, ...]) -> tuple[str, ...]:

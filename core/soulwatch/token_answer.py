@@ -24,6 +24,7 @@ OK_STATUSES = range(200, 300)
 REDIRECTS = range(300, 400)
 SERVER_ERRORS = range(500, 600)
 CODE = re.compile("[!-~]{1,100}")
+UNREADABLE = "unreadable_code"
 
 
 class Verdict(StrEnum):
@@ -62,7 +63,7 @@ def classify(
     code = _text(fields, "error")
     if code:
         # What is told and stored is a code; anything else in its place may be prose, or hold a secret.
-        said = code if CODE.fullmatch(code) else "unreadable_code"
+        said = code if CODE.fullmatch(code) else UNREADABLE
         return _by_code(status, (aliases or {}).get(code, code), said, _text(fields, "error_description"))
     if status in OK_STATUSES:
         is_whole = _text(fields, "access_token") and (_text(fields, "refresh_token") or not must_rotate)
