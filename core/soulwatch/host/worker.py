@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
 from soulwatch.host.clock import Clock
 from soulwatch.host.poller import Poller
@@ -84,8 +86,10 @@ class Worker:
         async with anyio.create_task_group() as jobs:
             jobs.start_soon(self._supervised, "ticker", self._ticker.run)
             async with anyio.create_task_group() as loops:
-                loops.start_soon(self._supervised, "refreshing", self._refresh_what_is_due)
-                loops.start_soon(self._supervised, "polling", self._poll_what_is_due)
+                # What they begin goes on beside them: where looking for more fails, that is not cut off.
+                loops.start_soon(self._recover)
+                loops.start_soon(self._supervised, "refreshing", partial(self._refresh_what_is_due, loops))
+                loops.start_soon(self._supervised, "polling", partial(self._poll_what_is_due, loops))
                 await self._stopping.wait()
                 # Past the deadline polls are handed back, and refreshes are left to the journal.
                 loops.cancel_scope.deadline = anyio.current_time() + PART_FOR_FINISHING * self._grace.total_seconds()
@@ -99,28 +103,31 @@ class Worker:
                 logger.exception("%s stopped and is started again", name)
                 await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
 
-    async def _refresh_what_is_due(self) -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._tokens.recover)
-            while not self._stopping.is_set():
-                self._beats["refreshing"] = self._clock.now()
-                self._wake_refreshing = anyio.Event()
-                # A platform that is slow to answer holds up its own tokens and no other's.
-                await self._tokens.sweep_into(group)
-                await self._rest(await self._tokens.next_due(), self._wake_refreshing)
+    async def _recover(self) -> None:
+        try:
+            await self._tokens.recover()
+        except Exception:
+            logger.exception("what was cut off could not be taken up; it is tried again soon")
 
-    async def _poll_what_is_due(self) -> None:
-        async with anyio.create_task_group() as group:
-            while not self._stopping.is_set():
-                self._beats["polling"] = self._clock.now()
-                self._wake_polling = anyio.Event()
-                free = self._most_polls - self._running
-                claimed = await self._poller.claim_due(free) if free else []
-                for poll in claimed:
-                    self._running += 1
-                    group.start_soon(self._poll, poll)
-                if len(claimed) < free or not free:
-                    await self._rest(await self._poller.next_due(), self._wake_polling)
+    async def _refresh_what_is_due(self, group: TaskGroup) -> None:
+        while not self._stopping.is_set():
+            self._beats["refreshing"] = self._clock.now()
+            self._wake_refreshing = anyio.Event()
+            # A platform that is slow to answer holds up its own tokens and no other's.
+            await self._tokens.sweep_into(group)
+            await self._rest(await self._tokens.next_due(), self._wake_refreshing)
+
+    async def _poll_what_is_due(self, group: TaskGroup) -> None:
+        while not self._stopping.is_set():
+            self._beats["polling"] = self._clock.now()
+            self._wake_polling = anyio.Event()
+            free = self._most_polls - self._running
+            claimed = await self._poller.claim_due(free) if free else []
+            for poll in claimed:
+                self._running += 1
+                group.start_soon(self._poll, poll)
+            if len(claimed) < free or not free:
+                await self._rest(await self._poller.next_due(), self._wake_polling)
 
     async def _poll(self, claimed: Any) -> None:
         try:
