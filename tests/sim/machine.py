@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -41,6 +43,7 @@ class Machine:
         self.disk_is_full = False
         self.on_step: Callable[[int, str], None] = lambda _number, _what: None
         self.connections: WeakSet[Any] = WeakSet()
+        self.cursors: WeakSet[Any] = WeakSet()
         self.died = asyncio.Event()
         self._chance = random.Random(f"{seed}:{name}")
         self._wall = wall
@@ -64,9 +67,13 @@ class Machine:
         self.is_dead = True
         self.died.set()
         self.go_on()
+        for cursor in list(self.cursors):
+            with suppress(sqlite3.ProgrammingError):  # of a connection that was closed in order
+                cursor.close()  # one with rows left to give would hold its lock
+        self.cursors.clear()
         for connection in list(self.connections):
             if connection._connection is not None:
-                connection._connection.rollback()  # closing would wait for cursors that somebody still holds
+                connection._connection.rollback()
                 connection._connection.close()
                 connection._connection = None
         self.connections.clear()
