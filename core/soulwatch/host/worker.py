@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -99,7 +100,10 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await loop()
-            except Exception:
+            except (Exception, asyncio.CancelledError) as trouble:
+                # A loop may hand on the cancellation of something it awaited; in a task group it would end unnoticed.
+                if isinstance(trouble, asyncio.CancelledError) and _is_to_end():
+                    raise
                 logger.exception("%s stopped and is started again", name)
                 await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
 
@@ -153,3 +157,8 @@ class Worker:
             group.start_soon(woken)
             await self._clock.sleep(seconds)
             group.cancel_scope.cancel()
+
+
+def _is_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
