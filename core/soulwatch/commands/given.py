@@ -109,9 +109,14 @@ async def open_host(settings: Settings) -> AsyncIterator[Host]:
             yield host
         finally:
             await host.close()
-    except SQLAlchemyError as broken:
-        said = getattr(broken, "orig", None) or broken
-        raise SoulwatchError(f"The database refused: {said}. `soulwatch doctor` examines it.") from broken
+    except (SQLAlchemyError, ExceptionGroup) as broken:
+        refused = broken.subgroup(SQLAlchemyError) if isinstance(broken, ExceptionGroup) else broken
+        if refused is None:
+            raise
+        while isinstance(refused, ExceptionGroup):  # what went wrong in a task, or in one of its own
+            refused = refused.exceptions[0]
+        said = getattr(refused, "orig", None) or refused
+        raise SoulwatchError(f"The database refused: {said}. `soulwatch doctor` examines it.") from refused
 
 
 def with_host(given: Given, work: Callable[[Host], Awaitable[Result]], *, may_begin: bool = False) -> Result:
