@@ -198,9 +198,17 @@ def browser(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """How fast records come in, beside a plain script."""
+    """How fast records come in, and ten thousand connections; one of the two where its name stands after `--`.
+
+    nox -s bench -- ten_thousand --hours 2
+    """
     install_all(session, "test")
-    session.run("python", "tests/bench/one_stream.py", *session.posargs)
+    benches = ("one_stream", "ten_thousand")
+    named, options = session.posargs[:1], session.posargs[1:]
+    for bench in named or benches:
+        if bench not in benches:
+            session.error(f"there is no bench {bench!r}, only {' and '.join(benches)}")
+        session.run("python", f"tests/bench/{bench}.py", *options)
 
 
 @nox.session(default=False, reuse_venv=True)

@@ -1,9 +1,8 @@
-import itertools
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
-from support.many import give, refreshing_host
+from support.many import give, granted_by, refreshing_host
 from support.served import on_sqlite
 from support.skipping import SkippingClock
 
@@ -35,11 +34,11 @@ async def all_renewed(host, pose, clock, since, count, within_s):
 async def test_a_platform_that_asks_to_wait_is_asked_by_few_of_its_many_and_no_other_platform_waits(open_world):
     clock = SkippingClock()
     async with open_world(token_life=3600, now=clock.now) as world, clock.running():
-        async with refreshing_host(world, clock) as host:
+        async with refreshing_host(world.settings(), clock) as host:
             clock.watch(host)
-            await give(world.sandbox, host, itertools.repeat(clock.now() - ALREADY_DUE), COUNT)
-            await give(world.sandbox, host, itertools.repeat(clock.now() - ALREADY_DUE), 20, "github")
             begun = clock.now()
+            await give(host, granted_by(world.sandbox, COUNT), lambda _: begun - ALREADY_DUE)
+            await give(host, granted_by(world.sandbox, 20, "github"), lambda _: begun - ALREADY_DUE, "github")
             world.sandbox.faults.add("limited", pose="sandbox", path="/token", times=None, retry_after=RETRY_AFTER_S)
             async with host.working():
                 await all_renewed(host, "github", clock, begun, 20, within_s=10)

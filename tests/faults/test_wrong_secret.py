@@ -3,14 +3,13 @@
 SOULWATCH_TEST_CONNECTIONS=10000 pytest -s -o faulthandler_timeout=0 tests/faults/test_wrong_secret.py
 """
 
-import itertools
 import logging
 import os
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, or_, select
-from support.many import give, refreshing_host
+from support.many import give, granted_by, refreshing_host
 from support.skipping import SkippingClock
 
 from soulwatch.host.store.tables import connections
@@ -44,9 +43,10 @@ def most_within(moments, span):
 async def test_an_hour_with_a_wrong_secret_costs_few_requests_and_nobody_their_connection(open_world, caplog):
     clock = SkippingClock()
     async with open_world(token_life=3600, rotation="strict", now=clock.now) as world, clock.running():
-        async with refreshing_host(world, clock, clients=WRONG) as host:
+        async with refreshing_host(world.settings(clients=WRONG), clock) as host:
             clock.watch(host)
-            await give(world.sandbox, host, itertools.repeat(clock.now() - ALREADY_DUE), COUNT)
+            begun = clock.now()
+            await give(host, granted_by(world.sandbox, COUNT), lambda _: begun - ALREADY_DUE)
             with caplog.at_level(logging.ERROR, "soulwatch"):
                 async with host.working():
                     await clock.sleep(3600)
@@ -55,7 +55,7 @@ async def test_an_hour_with_a_wrong_secret_costs_few_requests_and_nobody_their_c
         assert 60 <= len(asked) <= 70
         assert most_within(asked, timedelta(minutes=5)) <= 10
         assert len([record for record in caplog.records if "OPERATOR" in record.message]) == 1
-        async with refreshing_host(world, clock) as host:
+        async with refreshing_host(world.settings(), clock) as host:
             clock.watch(host)
             mended, skipped_s = clock.now(), clock.skipped_s
             async with host.working():

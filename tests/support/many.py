@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from soulwatch import Connector
@@ -12,6 +13,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.host import Host
 from soulwatch.host.plugins import Plugins
 from soulwatch.host.safe import TokenSafe
+from soulwatch.host.settings import Settings
 from soulwatch.host.store.tables import connections, data_keys
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.values import Token
@@ -19,7 +21,6 @@ from soulwatch_github import github
 from soulwatch_sandbox import Sandbox, sandbox
 from soulwatch_sandbox.papers import Issued
 from soulwatch_sandbox.rules import Pose
-from support.world import World
 
 AT_A_TIME = 500
 LIFE = timedelta(hours=1)
@@ -27,24 +28,31 @@ POLICY = RefreshPolicy()
 
 
 @asynccontextmanager
-async def refreshing_host(world: World, clock: Clock, **settings: Any) -> AsyncIterator[Host]:
+async def refreshing_host(settings: Settings, clock: Clock) -> AsyncIterator[Host]:
     """A host under the usual policy, whose platforms are poses of the sandbox and are not polled."""
     plugins = Plugins()
     for pose in (sandbox, github):
         plugins.register(Connector(pose.facts, ()), pose.facts.name, f"soulwatch-{pose.facts.name}")
-    host = await Host.open(world.settings(**settings), policy=POLICY, clock=clock, plugins=plugins)
+    host = await Host.open(settings, policy=POLICY, clock=clock, plugins=plugins)
     try:
         yield host
     finally:
         await host.close()
 
 
-async def give(platform: Sandbox, host: Host, issued: Iterator[datetime], count: int, pose: Pose = "sandbox") -> None:
-    """So many connections, each of a user of its own, with tokens of an hour from when they were `issued`."""
+def granted_by(platform: Sandbox, count: int, pose: Pose = "sandbox") -> Iterator[Issued]:
+    """So many grants, as if as many people had consented."""
+    return (platform.grant(pose, "mira") for _ in range(count))
+
+
+async def give(
+    host: Host, granted: Iterable[Issued], issued: Callable[[int], datetime], pose: Pose = "sandbox"
+) -> None:
+    """A connection for each grant, each of a user of its own, with tokens of an hour from when they were `issued`."""
     safe = TokenSafe(host.vault)
-    for start in range(0, count, AT_A_TIME):
-        numbers = range(start, min(start + AT_A_TIME, count))
-        made = [_row(platform.grant(pose, "mira"), pose, safe, number, next(issued)) for number in numbers]
+    numbered = enumerate(granted)
+    while some := list(islice(numbered, AT_A_TIME)):
+        made = [_row(one, pose, safe, number, issued(number)) for number, one in some]
         async with host.database.writing() as transaction:
             await transaction.execute(connections.insert(), [row for row, _ in made])
             await transaction.execute(data_keys.insert(), [key for _, key in made])
