@@ -1,4 +1,4 @@
-"""Processes that may open no more files or write no more into them for a while, and a disk that cannot be written to."""
+"""Processes that may open no file, or write no more into any, for a while; and a disk that takes nothing."""
 
 import resource
 import sqlite3
