@@ -104,7 +104,7 @@ class OAuth2:
         if response.status_code in (429, 503):
             raise Unavailable(retry_at=retry_after(response.headers, received_at(response)))
         if not response.is_success:
-            raise PlatformError(f"The platform did not revoke the token: HTTP {response.status_code}.")
+            raise PlatformError(f"The platform did not revoke the token (HTTP {response.status_code}).")
         return True
 
     async def _post(self, url: str, form: dict[str, str], client: Client, http: httpx.AsyncClient) -> httpx.Response:

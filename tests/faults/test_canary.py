@@ -272,6 +272,11 @@ async def test_no_secret_is_found_anywhere_after_a_life_full_of_troubles_at_debu
     assert kinds >= {kind for kinds in MEANT.values() for kind in kinds} | {"PKCE verifier", "refresh token"}
     assert ours.overheard.echoed > 20
     log = "\n".join(said.decode() for where, said, _ in ours.said if where == "the log")
-    for trouble in ("Traceback", "plugin leaky failed", "token not refreshed", "[redacted]"):
+    for trouble in (
+        "Traceback",
+        "leaky failed with RuntimeError in refresh_token",
+        "token not refreshed",
+        "[redacted]",
+    ):
         assert trouble in log
     assert ours.leaks() == []

@@ -383,7 +383,7 @@ async def test_endpoints_that_are_none_are_the_plugins_fault(nonsense):
 )
 async def test_a_hook_that_raises_is_the_plugins_fault_and_named(broken):
     with pytest.raises(
-        PluginError, match=f"plugin example failed in poll_endpoints: {type(broken).__name__}"
+        PluginError, match=f"plugin example failed with {type(broken).__name__} in poll_endpoints"
     ) as refused:
         await plugin(poll_endpoints=broken).endpoints(WHOSE)
 
@@ -391,7 +391,7 @@ async def test_a_hook_that_raises_is_the_plugins_fault_and_named(broken):
 
 
 async def test_what_it_says_of_a_token_is_not_repeated():
-    with pytest.raises(PluginError, match="failed in refresh_token: ValueError") as refused:
+    with pytest.raises(PluginError, match="failed with ValueError in refresh_token") as refused:
         await refreshed(ValueError("no expires_in in {'access_token': 'access-2'}"))
 
     assert "access-2" not in str(refused.value)

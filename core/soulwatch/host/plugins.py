@@ -89,7 +89,7 @@ class Plugin:
             # What an exception says of a token answer may hold the token: its kind has to do there.
             said = "" if hook == "refresh_token" else f": {broken}"
             raise PluginError(
-                f"The plugin {self.name} failed in {hook}: {type(broken).__name__}{said}. "
+                f"The plugin {self.name} failed with {type(broken).__name__} in {hook}{said}. "
                 f"Its other work goes on; report it to the authors of {self.distribution}.",
                 plugin=self.name,
             ) from broken
