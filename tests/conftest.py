@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.ablations import BY_NAME
 from support.fault_table import OPTION, FaultTable
 from support.postgres import Postgres, running_postgres
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The option that has the fault table written."""
+    """The options: a safeguard to take away, and the page of faults to write."""
+    parser.addoption("--without", choices=sorted(BY_NAME), help="take a safeguard away: some test should fail then")
     parser.addoption(OPTION, metavar="PAGE", type=Path, help="run the tests that show faults, and write them to PAGE")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register what writes it."""
+    """Register what writes it; take a safeguard away, where that is asked for."""
+    without = config.getoption("--without")
+    if without is not None:
+        BY_NAME[without].take_away(pytest.MonkeyPatch())
     page = config.getoption(OPTION)
     if page is not None:
         config.pluginmanager.register(FaultTable(page, is_worker=hasattr(config, "workerinput")))

@@ -113,3 +113,36 @@ def test_a_caller_who_gives_up_there_costs_nothing_and_leaves_no_connection_behi
     play(story(rotation="strict", kills=0), at, cut)
 
     assert cut.checked_out == 0
+
+
+@pytest.mark.fault("F07", "F41")
+@pytest.mark.parametrize("full_for_s", [1, 30, 58, 61, 65, 90])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_answer_that_cannot_be_stored_is_stored_in_the_end_and_never_asked_for_again(play, seed, full_for_s):
+    async def fill_the_disk(simulation: Simulation) -> None:
+        await asyncio.sleep(5)
+        machines, [user] = simulation.machines.values(), simulation.users
+
+        def fill(_number: int, what: str) -> None:
+            if what == "read":
+                for machine in machines:
+                    machine.disk_is_full = True
+
+        simulation.machines["a"].on_step = fill
+        refreshing = asyncio.ensure_future(simulation.on("a", _refreshed, simulation.ids[user]))
+        await asyncio.sleep(full_for_s)
+        simulation.machines["a"].on_step = lambda _number, _what: None
+        for machine in machines:
+            machine.disk_is_full = False
+        await refreshing
+        await asyncio.sleep(30)
+
+    simulation = play(story(rotation="strict", machines=2, kills=0), seed, fill_the_disk)
+
+    assert not simulation.revoked
+    assert {"applied"} <= set(simulation.states) <= {"applied", "unknown", "not_sent"}
+
+
+async def _refreshed(host: Host, connection_id: str) -> None:
+    with suppress(SoulwatchError):
+        await host.refresh_connection(connection_id)

@@ -33,7 +33,7 @@ STORIES = {
         rotation="strict", weather={"refused": 0.05, "request_lost": 0.02, "answer_cut": 0.02, "slow": 0.05}, kills=3
     ),
     "strict rotation, and no answer is lost": Story(
-        rotation="strict", weather={"refused": 0.1, "slow": 0.05}, machines=3, callers=60
+        rotation="strict", weather={"refused": 0.1, "slow": 0.3}, machines=3, callers=60
     ),
     "a wrong client secret": Story(users=20, machines=1, wrong_secret=True, callers=0),
 }
