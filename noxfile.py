@@ -128,7 +128,8 @@ def tests(session: nox.Session) -> None:
         elsewhere = [f"--ignore=tests/{name}" for name in ("browser", "bench", "docs")]
         pytest(session, "tests", *elsewhere, *SIDE_BY_SIDE)
     else:
-        pytest(session, "tests/unit", "tests/flows", "-m", "not slow", *SIDE_BY_SIDE)
+        stories = "tests/sim/test_stories.py"  # on another loop than under 3.11: see tests/sim/loop.py
+        pytest(session, "tests/unit", "tests/flows", stories, "-m", "not slow", *SIDE_BY_SIDE)
 
 
 @nox.session(python=PYTHONS)
@@ -155,6 +156,15 @@ def faults(session: nox.Session) -> None:
     elsewhere = [f"--ignore=tests/{name}" for name in ("browser", "bench", "docs")]
     page = "--fault-table=docs/reference/faults.md"
     session.run("pytest", "tests", *elsewhere, page, *SIDE_BY_SIDE, *session.posargs)
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """The long form: hundreds of seeds and kills; `nox -s soak -- 500` plays 500 seeds of each story."""
+    install_all(session, "test")
+    [seeds] = session.posargs or ["300"]
+    session.env.update(SOULWATCH_SIM_SEEDS=seeds, SOULWATCH_TEST_KILLS="500", SOULWATCH_TEST_CONNECTIONS="10000")
+    session.run("pytest", "tests/sim", "tests/faults", "--durations=20", *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,20 +106,105 @@ def _no_late_answer(patch: Patch) -> None:
     patch.setattr(Refresher, "_wait_for_late_answer", at_once)
 
 
-SIM = "tests/sim/test_stories.py::test_whatever_happens_every_token_is_there_in_the_end"
+STORY = "tests/sim/test_stories.py::test_whatever_happens_every_token_is_there_in_the_end"
 STEP = "tests/sim/test_every_step.py::"
 SAFEGUARDS = (
-    Safeguard("lease", "two hosts send the same token", f"{SIM}[strict rotation, and no answer is lost-0]", _no_lease),
-    Safeguard("fence", "who was overtaken writes over what came later", "", _no_fence),
-    Safeguard("journal", "an answer that was kept is forgotten in a crash", "", _no_journal),
-    Safeguard("send guard", "a process that stood still sends a token that was used meanwhile", "", _no_send_guard),
-    Safeguard("second look", "one wrong answer of a platform costs a connection", "", _no_second_look),
-    Safeguard("breaker", "a wrong client secret is tried for every connection", "", _no_breaker),
-    Safeguard("AAD", "a sealed token moved to another row opens there", "", _no_aad),
-    Safeguard("prompt retry", "the time in which a used token is taken again passes", "", _no_prompt_retry),
-    Safeguard("jitter", "what was connected together is refreshed together", "", _no_jitter),
-    Safeguard("floor", "a token that ends at once is refreshed in a loop", "", _no_floor),
-    Safeguard("mass limit", "a platform at fault sends all its users to connect again", "", _no_mass_limit),
-    Safeguard("late answer", "an answer that could not be stored yet is asked for again", "", _no_late_answer),
+    Safeguard(
+        "lease", "two hosts send the same token", f"{STORY}[strict rotation, and no answer is lost-1]", _no_lease
+    ),
+    Safeguard(
+        "fence",
+        "who was overtaken writes over what came later",
+        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[33]",
+        _no_fence,
+    ),
+    Safeguard(
+        "journal",
+        "an answer that was kept is forgotten in a crash",
+        f"{STEP}test_with_strict_rotation_only_an_answer_on_its_way_is_lost_with_its_process[32]",
+        _no_journal,
+    ),
+    Safeguard(
+        "send guard",
+        "a process that stood still sends a token that was used meanwhile",
+        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[23]",
+        _no_send_guard,
+    ),
+    Safeguard(
+        "late answer",
+        "an answer that could not be stored yet is asked for again",
+        f"{STEP}test_an_answer_that_cannot_be_stored_is_stored_in_the_end_and_never_asked_for_again[0-61]",
+        _no_late_answer,
+    ),
+    Safeguard(
+        "second look",
+        "one wrong answer of a platform costs a connection",
+        f"{STORY}[no rotation, and grants are called dead that are not-0]",
+        _no_second_look,
+    ),
+    Safeguard(
+        "prompt retry",
+        "the time passes in which a used token is taken again",
+        f"{STORY}[ten seconds of grace, answers are lost and processes die-0]",
+        _no_prompt_retry,
+    ),
+    Safeguard(
+        "breaker",
+        "a wrong client secret is tried for every connection",
+        "tests/sim/test_stories.py::test_a_wrong_client_secret_costs_few_requests",
+        _no_breaker,
+    ),
+    Safeguard(
+        "mass limit",
+        "a platform at fault sends all its users to connect again",
+        "tests/flows/test_breaker.py"
+        "::test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at_once[sqlite]",
+        _no_mass_limit,
+    ),
+    Safeguard(
+        "AAD",
+        "a sealed token that was moved to another row opens there",
+        "tests/faults/test_sealed_in_place.py::test_tokens_written_where_they_were_not_sealed_for_are_given_to_nobody"
+        "[of another user with their key-sqlite]",
+        _no_aad,
+    ),
+    Safeguard(
+        "jitter",
+        "what was connected together is refreshed together",
+        "tests/unit/test_timing.py::test_an_hour_is_refreshed_about_ten_minutes_before_its_end",
+        _no_jitter,
+    ),
+    Safeguard(
+        "floor",
+        "a token that ends at once is refreshed in a loop",
+        "tests/unit/test_timing.py::test_a_token_is_never_refreshed_in_a_loop",
+        _no_floor,
+    ),
 )
 BY_NAME = {one.name: one for one in SAFEGUARDS}
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "safeguards.md"
+HEAD = """# Safeguards, and what happens without them
+
+Each of these can be taken away in the tests with `pytest --without=NAME`, and then the named test fails: so none of
+them is there for nothing, and none is untested. `pytest tests/sim/test_ablations.py` takes them away one after another.
+The number that ends the last column is a seed, or the step at which a refresh was cut off, and repeats the same run.
+
+| safeguard | without it | caught by |
+| --- | --- | --- |
+"""
+
+
+def page() -> str:
+    """The table as docs/reference/safeguards.md has it."""
+    return HEAD + "".join(f"| {one.name} | {one.against} | {_linked(one.caught_by)} |\n" for one in SAFEGUARDS)
+
+
+def _linked(node: str) -> str:
+    file, _, test = node.partition("::")
+    name, _, case = test.partition("[")
+    where = f"[`{Path(file).name}`](../../{file})"
+    return f"{where} `{name}`" + (f", {case.removesuffix(']')}" if case else "")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
