@@ -163,7 +163,12 @@ def soak(session: nox.Session) -> None:
     """The long form: hundreds of seeds and kills; `nox -s soak -- 500` plays 500 seeds of each story."""
     install_all(session, "test")
     [seeds] = session.posargs or ["300"]
-    session.env.update(SOULWATCH_SIM_SEEDS=seeds, SOULWATCH_TEST_KILLS="500", SOULWATCH_TEST_CONNECTIONS="10000")
+    session.env.update(
+        SOULWATCH_SIM_SEEDS=seeds,
+        SOULWATCH_TEST_KILLS="500",
+        SOULWATCH_TEST_CONNECTIONS="10000",
+        SOULWATCH_TEST_EVERY_BYTE="1",
+    )
     session.run("pytest", "tests/sim", "tests/faults", "--durations=20", *SIDE_BY_SIDE)
 
 

@@ -18,12 +18,16 @@ class AgreedClock(SystemClock):
 
     def now(self) -> datetime:
         """The database's wall time, as far as is known."""
-        return super().now() + self._ahead
+        return self.machine() + self._ahead
+
+    def machine(self) -> datetime:
+        """What this machine's own clock says."""
+        return super().now()
 
     async def agree(self, transaction: AsyncConnection) -> datetime:
         """Ask the database."""
         theirs: datetime = (await transaction.execute(select(func.clock_timestamp()))).scalar_one()
-        self._ahead = theirs - super().now()
+        self._ahead = theirs - self.machine()
         return theirs
 
 

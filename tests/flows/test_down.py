@@ -1,0 +1,81 @@
+"""A platform that is down: asked by one, once a minute, and noticed by all when it answers."""
+
+from __future__ import annotations
+
+import pytest
+from support.refreshing import expire, is_good, played, refreshes
+from support.served import on_sqlite
+from support.world import WITHOUT_WAITING
+
+from soulwatch import Connection, Unavailable
+from soulwatch.host.host import Host
+
+PEOPLE = {f"user{number}": person for number, person in enumerate(("mira", "oskar", "juno") * 4)}
+
+
+async def connected(world, host) -> list[Connection]:
+    """Twelve connections whose tokens have ended."""
+    made = [await world.connect(host, user=user, person=person) for user, person in PEOPLE.items()]
+    for connection in made:
+        await expire(world, host, connection)
+    return made
+
+
+async def sweep_for(host: Host, clock, seconds: int) -> None:
+    """As the background does, every five seconds."""
+    for _ in range(seconds // 5):
+        await host.tokens.sweep()
+        await clock.advance(5)
+
+
+@pytest.mark.fault("F10")
+@pytest.mark.parametrize("kind", ["status", "drop"])
+@on_sqlite
+async def test_after_an_hour_of_errors_all_are_well_within_a_minute_and_nobody_was_told_to_connect(open_world, kind):
+    clock = played()
+    async with open_world(now=clock.now) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
+        made = await connected(world, host)
+        fault = {"status": 503} if kind == "status" else {}
+        world.sandbox.faults.add(kind, path="/token", times=None, **fault)
+        await sweep_for(host, clock, 600)
+        asked = len(refreshes(world))
+        await sweep_for(host, clock, 3000)
+
+        assert len(refreshes(world)) - asked <= 55 * (1 + 2)
+        assert {row.status for row in await host.accounts.rows()} == {"connected"}
+        with pytest.raises(Unavailable):
+            await host.tokens.fresh(made[0].id)
+
+        world.sandbox.faults.clear()
+        await sweep_for(host, clock, 65)
+        for connection in made:
+            assert is_good(world, await host.tokens.fresh(connection.id))
+        assert {row.reason for row in await host.accounts.rows()} == {None}
+
+
+@on_sqlite
+async def test_a_token_that_may_have_been_used_is_sent_again_promptly_though_the_platform_is_down(open_world):
+    clock = played()
+    async with open_world(now=clock.now, grace=10) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
+        made = await connected(world, host)
+        world.sandbox.faults.add("lose_answer", path="/token", times=12)
+        await host.tokens.sweep()
+        for _ in range(4):
+            await clock.advance(1)
+            await host.tokens.sweep()
+
+        assert not [grant for grant in world.sandbox.grants.of() if grant.revoked]
+        for connection in made:
+            assert is_good(world, await host.tokens.fresh(connection.id))
+
+
+@on_sqlite
+async def test_one_who_has_no_answer_among_many_who_have_is_no_outage(world):
+    async with world.host() as host:
+        made = await connected(world, host)
+        world.sandbox.faults.add("status", path="/token", status=500, times=2)
+        await host.tokens.sweep()
+
+        assert await host.breakers.waiting() == (set(), set())
+        assert sorted({row.reason for row in await host.accounts.rows()}, key=str) == [None, "unavailable"]
+        assert len(refreshes(world)) == len(made)
