@@ -6,6 +6,8 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolIsExhausted
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,6 +20,8 @@ from soulwatch.host.settings import Settings, load_settings
 from soulwatch.host.web import api, connect, health, live, page, problems, sign_in
 from soulwatch.host.web.gate import Gate
 from soulwatch.host.web.who import is_https
+
+DATABASE_FAILS = (OperationalError, InterfaceError, InternalError, PoolIsExhausted)
 
 
 def create_app(settings: Settings | None = None, *, host: Host | None = None, worker: bool = True) -> Starlette:
@@ -49,6 +53,7 @@ def create_app(settings: Settings | None = None, *, host: Host | None = None, wo
         exception_handlers={
             HTTPException: problems.on_http,
             SoulwatchError: problems.on_ours,
+            **dict.fromkeys(DATABASE_FAILS, problems.on_database),
         },
     )
     app.router.redirect_slashes = False

@@ -85,6 +85,12 @@ async def on_ours(request: Request, error: Exception) -> Response:
     return problem(request, status_of(error), str(error), headers)
 
 
+async def on_database(request: Request, error: Exception) -> Response:
+    """An answer while the database is full, away or locked: it is nobody's request that is wrong."""
+    logger.error("the database failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
+    return problem(request, 503, "The database cannot be used at the moment. The log tells more.")
+
+
 def unforeseen(request: Request, error: Exception) -> Response:
     """An answer for a fault of ours: it says no more than where to look."""
     logger.error("a request failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
