@@ -1,4 +1,3 @@
-import asyncio
 import contextlib
 import gzip
 import ssl
@@ -12,6 +11,7 @@ from cryptography import x509
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.authority import HERE, Authority
+from support.bare import Server, answer, chunked
 from support.examples import repeatable
 
 from soulwatch import Identity, Misconfigured, OAuth2, Platform, UnexpectedAnswer
@@ -36,58 +36,6 @@ ONE_HOST = Platform(
     ("one.example",),
     Identity("https://one.example/me"),
 )
-
-
-class Server:
-    """A bare socket that answers every request with the same bytes, piece by piece."""
-
-    def __init__(self, *pieces, pause=0.0, context=None):
-        self.pieces, self.pause, self.context = pieces, pause, context
-        self.asked = []
-        self._visits = set()
-
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"{'https' if self.context else 'http'}://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_):
-        self._server.close()
-        for visit in self._visits:
-            visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, reader, writer):
-        self._visits.add(asyncio.current_task())
-        try:
-            await self._answer(reader, writer)
-        finally:
-            writer.transport.abort()
-
-    async def _answer(self, reader, writer):
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            for piece in self.pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(self.pause)
-            writer.close()
-            await writer.wait_closed()
-
-
-def answer(body=b"{}", status="200 OK", **headers):
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status}\r\ncontent-length: {len(body)}\r\n{lines}\r\n".encode() + body
-
-
-def chunked(pieces, **headers):
-    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    yield f"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{lines}\r\n".encode()
-    for piece in pieces:
-        yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
-    yield b"0\r\n\r\n"
 
 
 @contextlib.asynccontextmanager
