@@ -16,6 +16,7 @@ NOT_WELL = {
     "500": {"kind": "status", "status": 500},
     "502": {"kind": "status", "status": 502},
     "503": {"kind": "status", "status": 503},
+    "504": {"kind": "status", "status": 504},
     "503 that asks to wait": {"kind": "status", "status": 503, "retry_after": 120},
     "503 that asks to have waited": {"kind": "status", "status": 503, "retry_after": -120},
     "503 that asks to wait for ever": {"kind": "status", "status": 503, "retry_after": 10**12},
@@ -52,7 +53,7 @@ SHOWS = {
     name: pytest.mark.fault(fault)
     for fault, names in {
         "F05": ("a connection that breaks within the answer", "a connection that breaks before the answer"),
-        "F10": ("500", "502", "503"),
+        "F10": ("500", "502", "503", "504"),
         "F11": ("503 that asks to wait", "503 that asks to have waited", "503 that asks to wait for ever"),
         "F15": ("404", "410"),
         "F16": ("a web page",),

@@ -155,6 +155,11 @@ FAULTS = (
         "No storm, and nothing that is due waits more than a minute",
     ),
     Fault(
+        "F34",
+        "The machine sleeps, or everything on it is stopped, and wakes an hour later",
+        "What ended meanwhile is noticed within seconds and renewed before it is used",
+    ),
+    Fault(
         "F35",
         "The clocks of two hosts, their database and the platform differ by ten minutes",
         "Claims hold all the same: one request for each token",
@@ -173,7 +178,8 @@ FAULTS = (
         "F42",
         "SQLite's write-ahead log is written and read without a pause",
         "It is emptied in time and stays small",
-        "The SQLite of this run is not one to be trusted with such a log, so the test forces it on.",
+        "Readings as long as a whole export that overlap for hours. The SQLite of this run is not one to be trusted with "
+        "such a log; the test forces it on.",
     ),
     Fault(
         "F43",
