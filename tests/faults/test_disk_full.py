@@ -1,5 +1,6 @@
 """A disk that is full at one moment or another, and has room again later. Database, key and log lie on it."""
 
+import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -123,3 +124,35 @@ async def test_wherever_within_a_refresh_the_room_gives_out_no_token_is_lost(ope
             await all_are_well(world, host, refreshed=number)
             assert is_intact(small_disk)
         assert process.is_running
+
+
+@pytest.mark.fault("F07", "F41", how="real")
+async def test_an_answer_that_finds_the_disk_full_is_kept_though_who_asked_for_it_has_gone(
+    open_small_world, small_disk, monkeypatch
+):
+    """A poll that took too long, for one; the process lives on, and so does what it holds."""
+    monkeypatch.setattr("soulwatch.host.refresher.LET_WRITE_S", 1.0, raising=False)  # or it would take half a minute
+    async with open_small_world("ada") as (world, host, [connection]):
+        under_way = world.sandbox.faults.add("hang", path="/token", seconds=0.5)
+        await ends_in(0, world, host, connection)
+        asked = asyncio.ensure_future(host.tokens.fresh(connection.id))
+
+        async def is_under_way():
+            return under_way.struck == 1
+
+        await until(is_under_way)
+        small_disk.fill()
+        await anyio.sleep(1)
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            with anyio.fail_after(10):
+                await asked
+        await anyio.sleep(1)
+        small_disk.free()
+
+        async def is_kept():
+            return (await journal(host, connection))[0].state in ("received", "applied")
+
+        await until(is_kept, 10)
+        await host.tokens.recover()
+        await all_are_well(world, host, refreshed=1)

@@ -8,6 +8,7 @@ import anyio
 import pytest
 from support.proxy import Proxy
 from support.refreshing import change, expire, journal, refreshes, statuses
+from support.served import on_sqlite
 from support.stocktaking import ask, revoked, troubles, until
 
 LEASE_S = 5
@@ -134,6 +135,29 @@ async def test_stopped_for_a_moment_too_long_it_does_not_send_though_it_still_co
             assert [attempt.state for attempt in await journal(host, connection)] == ["not_sent"]
             assert refreshes(world) == []
             await goes_on_as_usual(world, host, connection)
+
+
+@on_sqlite
+@pytest.mark.slow
+@pytest.mark.parametrize("stands_still_s", [7, 12], ids=["longer than an answer may take", "longer than its claim"])
+@pytest.mark.fault("F02", "F34", how="real")
+async def test_an_answer_that_came_while_its_process_stood_still_is_read_when_it_goes_on(
+    open_world, serve, stands_still_s
+):
+    async with open_world(rotation="strict") as world, world.host() as host:
+        connection = await world.connect(host)
+        fault = world.sandbox.faults.add("hang", path="/token", seconds=1)
+        process = serve(world, is_polling=False, SOULWATCH_LEASE=f"{2 * LEASE_S}s")
+        await process.begun()
+        await expire(world, host, connection)
+        await until(lambda: has_struck(fault))
+        with process.stopped():
+            await anyio.sleep(stands_still_s)
+        await until(lambda: has_come_to_an_end(host))
+
+        assert [attempt.state for attempt in await journal(host, connection)] == ["applied"]
+        assert len(refreshes(world)) == 1
+        assert not await troubles(world, host)
 
 
 @pytest.mark.slow

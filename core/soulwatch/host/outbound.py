@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import anyio
 import httpx
 
 from soulwatch.errors import Misconfigured, UnexpectedAnswer
+from soulwatch.host.awake import fail_after_awake
 from soulwatch.platform import Platform
 
 CONNECT_TIMEOUT_S = 5.0
@@ -96,7 +96,7 @@ class Outbound(httpx.AsyncBaseTransport):
                 request.method, url, headers=headers, stream=request.stream, extensions=request.extensions
             )
         try:
-            with anyio.fail_after(self._timeout_s):
+            with fail_after_awake(self._timeout_s):
                 response = await self._inner.handle_async_request(request)
                 try:
                     body = await self._read(response)
@@ -163,7 +163,7 @@ def client_over(way: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     """An httpx client over a way out. It follows no redirect: credentials would travel along."""
     return httpx.AsyncClient(
         transport=way,
-        timeout=httpx.Timeout(TOTAL_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_S),  # the rest is the way's own limit
         follow_redirects=False,
         trust_env=False,
         headers={"User-Agent": "soulwatch", "Accept-Encoding": "gzip"},
