@@ -20,7 +20,7 @@ import httpx
 from sim.machine import Machine
 from starlette.types import ASGIApp
 
-LOSING = ("answer_cut", "answer_hangs", "unwell", "lied")
+LOSING = ("request_lost", "answer_cut", "answer_hangs", "unwell", "lied")
 SPARED_S = 120.0
 """What befell a token once does not befall it again so soon: there is none that could get over everything."""
 

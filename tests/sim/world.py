@@ -7,14 +7,15 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import anyio
+from sim.chaos import Chaos
+from sim.checks import Checks
 from sim.machine import RUNNING, START, Died, Machine, WallTime
 from sim.wire import Sent, Weather, Wire, transport_over
 
@@ -23,7 +24,6 @@ from soulwatch.host.host import Host
 from soulwatch.host.outbound import Outbound
 from soulwatch.host.plugins import Plugins
 from soulwatch.host.settings import Settings, load_settings
-from soulwatch.host.store import attempts, events, items
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch_sandbox import Sandbox, sandbox
 
@@ -77,7 +77,6 @@ class Simulation:
         self.seed = seed
         self.policy = policy
         self.wall = WallTime()
-        self.chance = random.Random(f"{seed}:what happens")
         self.trace: list[tuple[float, str]] = []
         self.weather = Weather(random.Random(f"{seed}:weather"), **story.weather)
         self.file = folder / f"{seed}.db"
@@ -96,7 +95,6 @@ class Simulation:
         self.ids: dict[str, str] = {}
         self.revoked: list[Any] = []
         self.states: list[str] = []
-        self.disconnected: set[str] = set()
 
     def note(self, what: str) -> None:
         """Write into the trace."""
@@ -203,9 +201,9 @@ class Simulation:
                 await self.on(names[0], self.connect, user)
             if story.wrong_secret:
                 self.sandbox.register("sandbox", "simulated-client", "another-secret", [uri])
-            await (script(self) if script else self._chaos(names))
+            await (script(self) if script else Chaos(self)())
             self.sandbox.register("sandbox", "simulated-client", "simulated-secret", [uri])
-            await self._quiet(names)
+            await self._quiet()
             self.states = self.journal()
             self.revoked = [grant for grant in self.sandbox.grants.of() if grant.revoked]
             await self.check()
@@ -218,74 +216,7 @@ class Simulation:
         context.run(RUNNING.set, self.machines[name])
         return await asyncio.get_running_loop().create_task(deed(self.hosts[name], *args), context=context)  # type: ignore[arg-type]
 
-    async def _chaos(self, names: list[str]) -> None:
-        story = self.story
-        deeds: list[Callable[[str], Awaitable[None]]] = [
-            *[self._kill] * story.kills,
-            *[self._stop] * story.stops,
-            *[self._outage] * story.outages,
-            *[self._fill_disk] * story.full_disks,
-            *[self._jump] * story.jumps,
-            *[self._call] * story.callers,
-            *[self._reconnect] * story.reconnects,
-        ]
-        async with anyio.create_task_group() as group:
-            for deed in deeds:
-                group.start_soon(self._some_time, deed, self.chance.choice(names), self.chance.random())
-            await asyncio.sleep(story.chaos_s)
-
-    async def _some_time(self, deed: Callable[[str], Awaitable[None]], name: str, when: float) -> None:
-        await asyncio.sleep(when * self.story.chaos_s)
-        self.note(f"{deed.__name__} {name}")
-        await deed(name)
-
-    async def _kill(self, name: str) -> None:
-        machine = self.machines[name]
-        if machine.is_dead or machine.dies_at is not None:
-            return
-        machine.dies_at = machine.steps + self.chance.randrange(1, 60)
-        await machine.died.wait()
-        await self.bury(name)
-        await asyncio.sleep(self.chance.uniform(0.2, 3))
-        await self.boot(name)
-
-    async def _stop(self, name: str) -> None:
-        machine = self.machines[name]
-        machine.stop()
-        await asyncio.sleep(self.chance.uniform(1, self.story.longest_stop))
-        machine.go_on()
-
-    async def _outage(self, _name: str) -> None:
-        self.weather.is_down = True
-        await asyncio.sleep(self.chance.uniform(1, 30))
-        self.weather.is_down = False
-
-    async def _fill_disk(self, _name: str) -> None:
-        machines = list(self.machines.values())
-        for machine in machines:
-            machine.disk_is_full = True
-        await asyncio.sleep(self.chance.uniform(0.1, 15))
-        for machine in machines:
-            machine.disk_is_full = False
-
-    async def _jump(self, _name: str) -> None:
-        self.wall.moved += timedelta(seconds=self.chance.choice((-3600, -90, -30, 30, 90, 3600)))
-
-    async def _call(self, name: str) -> None:
-        with suppress(Died, Exception):
-            user = self.chance.choice(self.users)
-            with anyio.move_on_after(self.chance.choice((0.01, 0.1, 1, 30))):
-                await self.on(name, _ask, user)
-
-    async def _reconnect(self, name: str) -> None:
-        user = self.chance.choice(self.users)
-        with suppress(Died, Exception):
-            if self.chance.random() < 0.5:
-                await self.on(name, lambda host: host.accounts.disconnect(self.ids[user]))
-                await asyncio.sleep(self.chance.uniform(0, 5))
-            await self.on(name, self.connect, user)
-
-    async def _quiet(self, names: list[str]) -> None:
+    async def _quiet(self) -> None:
         for machine in self.machines.values():
             machine.go_on()
             machine.disk_is_full = False
@@ -294,83 +225,17 @@ class Simulation:
         self.weather = _calm(self.weather)
         await asyncio.sleep(self.story.quiet_s)
 
-    # What must be true
-
     async def check(self) -> None:
         """Raise Broken with everything that is wrong."""
-        wrong = await self.on(next(iter(self.hosts)), self._wrong)
-        if wrong:
+
+        async def look(host: Host) -> list[str]:
+            return await Checks(self, host).wrong()
+
+        if wrong := await self.on(next(iter(self.hosts)), look):
             raise Broken("\n".join(wrong))
-
-    async def _wrong(self, host: Host) -> list[str]:
-        wrong: list[str] = []
-        for row in await host.accounts.rows():
-            wrong += [f"{row.user_id}: {one}" for one in await self._wrong_with(host, row)]
-        with closing(sqlite3.connect(self.file)) as connection:
-            wrong += [what for (what,) in connection.execute("SELECT what FROM never")]
-        return [*wrong, *self._sent_twice(), *self.ended, *(repr(one) for wire in self.wires for one in wire.failed)]
-
-    async def _wrong_with(self, host: Host, row: Any) -> list[str]:
-        if row.status == "disconnected":
-            grants = [grant for grant in self.sandbox.grants.of(row.user_id) if not grant.revoked]
-            return [] if row.access_token is None else [f"disconnected, and {len(grants)} tokens are left"]
-        wrong = await self._open_attempts(host, row)
-        if row.status != "connected":
-            lost = [sent for sent in self.sent if sent.fate in LOSING]
-            reasons = ("ambiguous_rotation", "invalid_grant") if self._was_rude else ("ambiguous_rotation",)
-            if self.story.rotation != "strict" or row.reason not in reasons or not (lost or self._was_rude):
-                wrong.append(f"{row.status}, {row.reason}: {row.error_message}")
-            return wrong
-        token = await host.tokens.fresh(row.id)
-        verdict = self.sandbox.grants.standing("sandbox", token.access).verdict
-        if verdict != "good":
-            wrong.append(f"connected, and its access token is {verdict}")
-        if row.reason is not None:
-            wrong.append(f"connected, and not well: {row.reason}: {row.error_message}")
-        return [*wrong, *await self._not_told(host, row), *await self._not_stored(host, row)]
-
-    @property
-    def _was_rude(self) -> bool:
-        return bool(self.story.kills or self.story.stops or self.story.full_disks)
-
-    async def _open_attempts(self, host: Host, row: Any) -> list[str]:
-        async with host.database.reading() as transaction:
-            left = await attempts.open_of(transaction, row.id, row.fence)
-        return [f"attempt {one.id} is still open: {one.state}" for one in left]
-
-    async def _not_told(self, host: Host, row: Any) -> list[str]:
-        async with host.database.reading() as transaction:
-            told = [event.seq for event in await events.after(transaction, row.user_id, 0, 100_000)]
-        return [] if told == list(range(1, len(told) + 1)) else [f"events out of order: {told}"]
-
-    async def _not_stored(self, host: Host, row: Any) -> list[str]:
-        async with host.database.reading() as transaction:
-            wanted = items.current(user=row.user_id, data_type="notes", limit=1000)
-            stored = [item.item_key for item in (await transaction.execute(wanted)).all()]
-        return [] if len(stored) == len(set(stored)) == 7 else [f"{len(stored)} notes are stored and not 7"]
-
-    def _sent_twice(self) -> list[str]:
-        """A refresh token whose answer is not lost is sent once, unless who sent it was stopped or killed."""
-        if self.story.rotation == "none" or self._was_rude:
-            return []
-        wrong: list[str] = []
-        by_token: dict[str, Sent] = {}
-        for sent in self.sent:
-            before = by_token.get(sent.token)
-            if before and before.fate not in LOSING and before.status in (0, OK):
-                told = f"{before.machine} had sent it at {before.at:.3f}"
-                wrong.append(f"{sent.machine} sent a token again at {sent.at:.3f}; {told}")
-            by_token[sent.token] = sent
-        return wrong
 
 
 Script = Callable[[Simulation], Awaitable[None]]
-LOSING = ("answer_cut", "answer_hangs", "unwell", "request_lost", "lied")
-OK = 200
-
-
-async def _ask(host: Host, user: str) -> None:
-    await host.ensure_fresh_token(user, "sandbox")
 
 
 def _calm(weather: Weather) -> Weather:
