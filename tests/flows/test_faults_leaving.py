@@ -63,7 +63,7 @@ async def test_disconnected_at_any_step_of_a_refresh_nothing_of_it_comes_back(op
             await expire(world, host, connection)
             world.sandbox.requests.clear()
             if not is_confirmed:
-                world.sandbox.faults.add("status", path="/revoke", status=503)
+                world.sandbox.faults.add("status", path="/revoke", status=400)
             refresh, disconnect = (partial(do, connection.id) for do in (host.tokens.fresh, host.accounts.disconnect))
             if not await meanwhile(steps, step, refresh, disconnect):
                 break

@@ -448,7 +448,7 @@ async def test_a_disconnect_during_a_refresh_is_final_and_what_it_brought_is_rev
         await expire(world, host, connection)
         gate = held_up(host)
         if not is_revoked_first:
-            world.sandbox.faults.add("status", path="/revoke", status=503)
+            world.sandbox.faults.add("status", path="/revoke", status=400)
         sealed_key = (await host.accounts.row(connection.id)).sealed_key
         refresh = asyncio.ensure_future(host.tokens.fresh(connection.id))
         await gate.reached.wait()

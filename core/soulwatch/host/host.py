@@ -78,7 +78,7 @@ class Host:
         self.clock = clock
         self.vault = vault = Vault(ring, monotonic=clock.monotonic)
         safe = TokenSafe(vault)
-        self.platforms = Platforms(plugins, settings)
+        self.platforms = Platforms(plugins, settings, clock=clock)
         self.broadcaster = Broadcaster(database)
         plugins.register(self.broadcaster, "soulwatch:broadcaster", OWN, is_first=True)
         self.plan = Plan(self.platforms, clock, settings.zone)

@@ -9,24 +9,36 @@ from dataclasses import replace
 
 import httpx
 
-from soulwatch.errors import Misconfigured, SoulwatchError
-from soulwatch.host.outbound import Addresses, Outbound, client_over, open_way, trust
+from soulwatch.errors import Misconfigured, SoulwatchError, Unavailable
+from soulwatch.host.clock import Clock, SystemClock
+from soulwatch.host.outbound import LARGEST_TOKEN_ANSWER, Addresses, Outbound, client_over, open_way, trust
 from soulwatch.host.plugins import Plugin, Plugins
 from soulwatch.host.settings import PlatformSettings, Settings
+from soulwatch.oauth import RECEIVED_AT
 from soulwatch.platform import Platform
 from soulwatch.values import Client, Token
 
 logger = logging.getLogger("soulwatch.platforms")
+
+REVOKE_AGAIN_AFTER_S = (1.0, 3.0)
+"""A platform that cannot revoke a grant at once is asked as often again, unless it says when."""
+REVOKE_WITHIN_S = 10.0
+"""All of it together: somebody waits for the answer."""
 
 
 class Platforms:
     """The platforms that are installed, as the operator set them up."""
 
     def __init__(
-        self, plugins: Plugins, settings: Settings, context: Callable[[], ssl.SSLContext] | None = None
+        self,
+        plugins: Plugins,
+        settings: Settings,
+        context: Callable[[], ssl.SSLContext] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._plugins = plugins
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._context = context or (lambda: trust(settings.ca_file))
         self._trusted: ssl.SSLContext | None = None
         self._ways: dict[str, Outbound] = {}
@@ -133,13 +145,41 @@ class Platforms:
         return self._clients[name]
 
     async def revoke(self, name: str, token: Token) -> bool:
-        """Ask a platform to forget a grant; False where it cannot be asked, or where that did not work."""
+        """Ask a platform to forget a grant, again where it is away for a moment (RFC 7009 section 2.2.1).
+
+        False where it cannot be asked, or did not confirm.
+        """
         try:
-            facts = self.facts(name)
-            return await facts.oauth.revoke(token, self.client(facts), self.http(name))
+            return await self._revoke(name, token)
         except (SoulwatchError, httpx.HTTPError) as broken:
             logger.warning("the grant was not revoked at the platform: %s", broken, extra={"platform": name})
             return False
+
+    async def _revoke(self, name: str, token: Token) -> bool:
+        end = self._clock.monotonic() + REVOKE_WITHIN_S
+        for usual in REVOKE_AGAIN_AFTER_S:
+            try:
+                return await self._revoke_once(name, token, end)
+            except (Unavailable, httpx.TransportError) as broken:
+                wait = self._asked_to_wait(broken, usual)
+                if self._clock.monotonic() + wait >= end:
+                    raise
+            await self._clock.sleep(wait)
+        return await self._revoke_once(name, token, end)
+
+    async def _revoke_once(self, name: str, token: Token, end: float) -> bool:
+        facts = self.facts(name)
+        way = self.way(name).limited(LARGEST_TOKEN_ANSWER, end - self._clock.monotonic())
+        http = client_over(way)
+        http.event_hooks = {"response": [self._note_when]}
+        return await facts.oauth.revoke(token, self.client(facts), http)
+
+    async def _note_when(self, response: httpx.Response) -> None:
+        response.extensions[RECEIVED_AT] = self._clock.now()
+
+    def _asked_to_wait(self, broken: Exception, usual: float) -> float:
+        until = broken.retry_at if isinstance(broken, Unavailable) else None
+        return usual if until is None else max(0.0, (until - self._clock.now()).total_seconds())
 
     async def close(self) -> None:
         """Close all connections to platforms."""
