@@ -1,11 +1,14 @@
 """A key that is gone in the middle of a run, and a change of keys that is interrupted at any step."""
 
+from contextlib import suppress
+
 import pytest
 from support.refreshing import expire, is_good, played, refreshes, statuses
 from support.served import on_sqlite
 from support.stepping import Gone, Steps
 from support.world import WITHOUT_WAITING
 
+from soulwatch import SettingsError
 from soulwatch.host import rekeying
 from soulwatch.host.vault import KeyUnavailable, generate_key
 
@@ -66,6 +69,13 @@ async def rotation_dies(host, step, meanwhile):
     return False
 
 
+async def new_key_alone_refuses_or_opens_all(world, new, connections):
+    with suppress(SettingsError):
+        async with world.host(encryption_key=new) as host:
+            for connection in connections:
+                await host.tokens.fresh(connection.id)
+
+
 @pytest.mark.fault("F62")
 async def test_a_change_of_keys_that_dies_at_any_step_among_refreshes_is_taken_up_again(open_world, monkeypatch):
     monkeypatch.setattr(rekeying, "AT_A_TIME", 1)
@@ -85,6 +95,7 @@ async def test_a_change_of_keys_that_dies_at_any_step_among_refreshes_is_taken_u
                         await host.tokens.fresh(connection.id, is_asked_for=True)
 
                 died = await rotation_dies(rotating, step, refresh)
+                await new_key_alone_refuses_or_opens_all(world, new, connections)
                 before = [await host.tokens.fresh(connection.id) for connection in connections]
                 await rekeying.rotate(host.database, host.vault)
             async with world.host(encryption_key=new) as host:

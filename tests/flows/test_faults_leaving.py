@@ -105,7 +105,7 @@ async def test_connected_again_at_any_step_of_a_refresh_the_new_grant_is_the_one
 
 
 async def test_disconnected_at_any_step_of_a_poll_it_stores_and_tells_nothing_more(open_world):
-    async with open_world(rotation="strict") as world, world.host() as host:
+    async with open_world(rotation="strict", archive_size=150) as world, world.host() as host:
         steps = Steps(host)
         for step in range(ENOUGH):
             connection = await world.connect(host, user=f"user {step}")
@@ -127,16 +127,16 @@ async def test_disconnected_at_any_step_of_a_poll_it_stores_and_tells_nothing_mo
 
 
 async def test_connected_again_at_any_step_of_a_poll_each_item_is_there_once(open_world):
-    async with open_world(rotation="strict") as world, world.host() as host:
+    async with open_world(rotation="strict", archive_size=150) as world, world.host() as host:
         steps = Steps(host)
         for step in range(ENOUGH):
             connection = await world.connect(host, user=f"user {step}")
             again = partial(world.connect, host, user=connection.user)
-            if not await meanwhile(steps, step, partial(host.poll_connection, connection.id, "notes"), again):
+            if not await meanwhile(steps, step, partial(host.poll_connection, connection.id, "archive"), again):
                 break
             where = steps.taken[step]
-            [outcome] = await host.poll_connection(connection.id, "notes")
+            [outcome] = await host.poll_connection(connection.id, "archive")
             assert outcome.problem is None, where
-            assert await ask(host, ITEMS, id=connection.id) == (60, 60), where
+            assert await ask(host, ITEMS, id=connection.id) == (150, 150), where
 
     assert step > 10
