@@ -1,3 +1,4 @@
+import faulthandler
 import json
 import sys
 from collections import Counter
@@ -68,6 +69,7 @@ async def all_at_once(started):
 @pytest.mark.slow
 @pytest.mark.fault("F01", "F03", how="real")
 async def test_a_thousand_callers_in_eight_processes_cost_one_refresh_each_time_and_are_given_one_token(open_world):
+    faulthandler.cancel_dump_traceback_later()  # on a busy machine it takes minutes; each answer has a limit of its own
     async with open_world(rotation="strict") as world, world.host() as host:
         connection = await world.connect(host)
         given = []
