@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, Select, case, delete, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from soulwatch.host.store.tables import attempts, connections, data_keys
+from soulwatch.host.store.tables import attempts, connections, data_keys, polls
 from soulwatch.values import Account, Connection
 
 
@@ -212,6 +212,12 @@ async def disconnect(connection: AsyncConnection, connection_id: str, now: datet
     """Final: no token of this connection can be opened afterwards, and no refresh in flight can bring one back."""
     await connection.execute(delete(data_keys).where(data_keys.c.connection_id == connection_id))
     await connection.execute(delete(attempts).where(attempts.c.connection_id == connection_id))
+    # A poll that is under way has lost its claim: it stores nothing more.
+    await connection.execute(
+        update(polls)
+        .where(polls.c.connection_id == connection_id)
+        .values(fence=polls.c.fence + 1, lease_owner=None, lease_until=None)
+    )
     done = await connection.execute(
         update(connections)
         .where(connections.c.id == connection_id, connections.c.status != "disconnected")

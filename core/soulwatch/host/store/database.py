@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import anyio
 from sqlalchemy import Connection as SyncConnection
@@ -30,6 +31,30 @@ def wal_is_sound(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool
     return version >= WAL_IS_SOUND_FROM or version in WAL_IS_SOUND_IN or version < (3, 7, 0)
 
 
+class TidyConnection(sqlite3.Connection):
+    """Closes its cursors before itself.
+
+    A query that was cut off, with rows left to give, would keep its lock on the file, and every writer waiting, until
+    the last reference to its cursor is gone: and the traceback of what cut it off may hold one.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """A cursor that is remembered as long as somebody has it."""
+        cursor = super().cursor(*args, **kwargs)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        """Close all of it."""
+        for cursor in list(self._cursors):
+            cursor.close()
+        super().close()
+
+
 class Database:
     """The database at `url`, a SQLAlchemy address with an async driver."""
 
@@ -37,7 +62,9 @@ class Database:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.schema = schema
-        options: dict[str, Any] = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if self.is_sqlite else {}
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": BUSY_TIMEOUT_S, "factory": TidyConnection}} if self.is_sqlite else {}
+        )
         if not self.is_sqlite:
             options = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
         self.engine: AsyncEngine = create_async_engine(
