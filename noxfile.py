@@ -155,7 +155,8 @@ def faults(session: nox.Session) -> None:
     install_all(session, "test")
     elsewhere = [f"--ignore=tests/{name}" for name in ("browser", "bench", "docs")]
     page = "--fault-table=docs/reference/faults.md"
-    session.run("pytest", "tests", *elsewhere, page, *SIDE_BY_SIDE, *session.posargs)
+    patient = ("--override-ini", "faulthandler_timeout=900")  # some play hours of ten thousand connections
+    session.run("pytest", "tests", *elsewhere, page, *patient, *SIDE_BY_SIDE, *session.posargs)
 
 
 @nox.session(default=False)

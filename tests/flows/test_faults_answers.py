@@ -205,7 +205,7 @@ SCOPES = {
 
 @pytest.mark.fault("F21")
 @pytest.mark.parametrize(("said", "kept"), SCOPES.values(), ids=SCOPES.keys())
-async def test_the_scopes_of_a_new_token_are_kept_and_what_was_read_before_stays(open_world, said, kept):
+async def test_the_scopes_of_a_new_token_are_kept_fewer_are_told_and_what_was_read_before_stays(open_world, said, kept):
     async with open_world(rotation="strict") as world, world.host() as host:
         connection = await world.connect(host)
         await host.poll_connection(connection.id)
@@ -216,6 +216,8 @@ async def test_the_scopes_of_a_new_token_are_kept_and_what_was_read_before_stays
         await expire(world, host, connection)
         token = await host.ensure_fresh_token("ada", "sandbox")
 
+        told = {event.data.get("reason") for event in await host.events("ada") if event.type == "connection_status"}
+        assert told == ({None, "scope_missing"} if kept < set(ALL) else {None})
         assert set(token.scopes) == kept
         assert set((await host.accounts.row(connection.id)).scopes.split()) == kept
         assert await everything(host) == before

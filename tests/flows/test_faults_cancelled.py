@@ -130,3 +130,18 @@ async def test_a_disconnect_that_is_cancelled_at_any_await_has_happened_or_has_n
 
         await is_whole(host.database)
         assert found == {"connected", "disconnected"}
+
+
+async def test_who_is_cancelled_at_any_await_of_a_refresh_leaves_no_claim_behind(open_world):
+    clock = played()
+    async with open_world(rotation="strict", now=clock.now) as world, world.host(clock=clock) as host:
+        at, is_cut, left = 0, True, []
+        while is_cut:
+            connection = await world.connect(host, user=f"user {at}")
+            await expire(world, host, connection)
+            is_cut = await cut(partial(host.tokens.fresh, connection.id), at)
+            left += [at] if (await host.accounts.row(connection.id)).lease_until is not None else []
+            at += 1
+
+    assert left == []
+    assert at > 10
