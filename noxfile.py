@@ -129,6 +129,7 @@ def tests(session: nox.Session) -> None:
         pytest(session, "tests", *elsewhere, *SIDE_BY_SIDE)
     else:
         stories = "tests/sim/test_stories.py"  # on another loop than under 3.11: see tests/sim/loop.py
+        session.env.setdefault("SOULWATCH_SIM_SEEDS", "3")
         pytest(session, "tests/unit", "tests/flows", stories, "-m", "not slow", *SIDE_BY_SIDE)
 
 

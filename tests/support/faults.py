@@ -178,8 +178,8 @@ FAULTS = (
         "F42",
         "SQLite's write-ahead log is written and read without a pause",
         "It is emptied in time and stays small",
-        "Readings as long as a whole export that overlap for hours. The SQLite of this run is not one to be trusted with "
-        "such a log; the test forces it on.",
+        "Readings as long as a whole export that overlap for hours. The SQLite of this run is not one to be trusted "
+        "with such a log; the test forces it on.",
     ),
     Fault(
         "F43",

@@ -94,8 +94,10 @@ def test_failures_are_counted_and_told():
 
 
 def test_what_only_time_can_mend_is_tried_every_minute_and_what_a_person_has_to_mend_every_hour():
-    assert after(Unavailable("late"), row(fail_count=20))["next_refresh_at"] == NOW + s(60 * 0.75)
-    assert after(Misconfigured("moved"), row(fail_count=20, token_expires_at=None))["next_refresh_at"] == NOW + s(3600 * 0.75)
+    often = row(fail_count=20, token_expires_at=None)
+
+    assert after(Unavailable("late"), often)["next_refresh_at"] == NOW + s(60 * 0.75)
+    assert after(Misconfigured("moved"), often)["next_refresh_at"] == NOW + s(3600 * 0.75)
 
 
 def test_a_wait_that_is_asked_for_is_kept_up_to_an_hour():
