@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from soulwatch.errors import Misconfigured, NeedsReauth, SoulwatchError, Unavailable
+from soulwatch.errors import Misconfigured, NeedsReauth, RateLimited, SoulwatchError, Unavailable
 from soulwatch.host import news
 from soulwatch.host.attempt import Attempt, named
 from soulwatch.host.breaker import DOWN_WINDOW, Breakers, is_down
@@ -83,6 +83,9 @@ class Aftermath:
         )
         if isinstance(error, Misconfigured) and attempt.kept is not None:
             return changes | await self._client_refused(transaction, attempt, error, now)
+        if isinstance(error, RateLimited):
+            await self._breakers.slow_down(transaction, row.platform, error, changes["next_refresh_at"])
+            return changes | {"fail_count": max(row.fail_count, 1)}  # to wait as asked is no failure that adds up
         if isinstance(error, LATER):
             return changes | await self._unanswered(transaction, attempt, error, changes, now)
         await self.answered(transaction, row.platform)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import ColumnElement, Row, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import Misconfigured, SoulwatchError, Unavailable
@@ -88,10 +88,25 @@ class Breakers:
         if await self._opened(transaction, DOWN + platform, error):
             logger.warning("%s does not answer properly: it is asked once a minute until it does. %s", platform, error)
 
-    async def _opened(self, transaction: AsyncConnection, key: str, error: SoulwatchError) -> bool:
+    async def slow_down(
+        self, transaction: AsyncConnection, platform: str, error: SoulwatchError, until: datetime
+    ) -> None:
+        """A platform asks to wait: until then it is asked for no token, then for one at first."""
+        key = DOWN + platform
+        if await self._opened(transaction, key, error, until):
+            logger.warning("%s asks to wait: until %s it is asked for no token", platform, until)
+        later = breakers.c.probe_at < until
+        await transaction.execute(
+            update(breakers).where(breakers.c.client == key, later).values(probe_at=until, message=str(error))
+        )
+
+    async def _opened(
+        self, transaction: AsyncConnection, key: str, error: SoulwatchError, until: datetime | None = None
+    ) -> bool:
         now = self._clock.now()
         self._open.add(key)
-        row = {"client": key, "opened_at": now, "probe_at": now + PROBE_EVERY, "message": str(error)}
+        probe_at = until or now + PROBE_EVERY
+        row = {"client": key, "opened_at": now, "probe_at": probe_at, "message": str(error)}
         opened = await transaction.execute(upsert(transaction, breakers, row, ("client",), ()))
         return bool(opened.rowcount == 1)
 
@@ -116,7 +131,14 @@ class Breakers:
 
     async def waiting(self) -> tuple[set[str], set[str]]:
         """The clients that are refused, and the platforms that are down, whose next probe is not due yet."""
-        query = select(breakers.c.client).where(breakers.c.probe_at > self._clock.now())
+        return await self._among(breakers.c.probe_at > self._clock.now())
+
+    async def due(self) -> tuple[set[str], set[str]]:
+        """The same whose next probe is due."""
+        return await self._among(breakers.c.probe_at <= self._clock.now())
+
+    async def _among(self, which: ColumnElement[bool]) -> tuple[set[str], set[str]]:
+        query = select(breakers.c.client).where(which)
         async with self._database.reading() as transaction:
             keys = set((await transaction.execute(query)).scalars())
         down = {key for key in keys if key.startswith(DOWN)}

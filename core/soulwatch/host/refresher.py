@@ -89,6 +89,11 @@ class Refresher:
         clients, down = await self._breakers.waiting()
         return [*self._platforms.of_clients(clients), *self._platforms.switched_off()], sorted(down)
 
+    async def probing(self) -> set[str]:
+        """The platforms that one may ask now, to try whether all is well again."""
+        clients, down = await self._breakers.due()
+        return {*self._platforms.of_clients(clients), *down}
+
     async def claim(
         self, connection_id: str, generation: int | None = None, *, after_a_crash: bool = False
     ) -> Attempt | None:
