@@ -17,7 +17,7 @@ from soulwatch import (
     Unavailable,
     UnexpectedAnswer,
 )
-from soulwatch.host.settling import changes_after, ended, is_mass, reason_of
+from soulwatch.host.settling import changes_after, ended, few_of, is_mass, reason_of
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.host.vault import KeyUnavailable, SealBroken
 
@@ -185,3 +185,10 @@ def test_a_clock_that_was_set_back_does_not_put_off_the_second_look():
 )
 def test_many_grants_that_die_together_are_the_platforms_matter(outcomes, is_one):
     assert is_mass(outcomes) is is_one
+
+
+def test_of_a_platform_with_few_places_the_first_are_taken_and_of_others_all():
+    rows = [SimpleNamespace(id=number, platform="ab"[number % 2]) for number in range(8)]
+
+    assert [one.id for one in few_of(rows, {"a": 2})] == [0, 1, 2, 3, 5, 7]
+    assert few_of(rows, {}) == rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -127,3 +127,15 @@ def held_back(row: Row[Any], now: datetime) -> dict[str, Any] | None:
 def ended(reason: str) -> dict[str, Any]:
     """The columns of a connection that only its user can bring back."""
     return {"status": "needs_reauth", "reason": reason, "next_refresh_at": None}
+
+
+def few_of(rows: Iterable[Row[Any]], places: Mapping[str, int]) -> list[Row[Any]]:
+    """The rows to begin with: of a platform with so many places no more, since the others would be turned away."""
+    left = dict(places)
+    few = []
+    for row in rows:
+        if left.get(row.platform, 1) > 0:
+            few.append(row)
+        if row.platform in left:
+            left[row.platform] -= 1
+    return few

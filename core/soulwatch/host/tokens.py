@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +22,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.processes import is_gone
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
-from soulwatch.host.settling import PROMPT_TRIES, ended, is_urgent, reason_of
+from soulwatch.host.settling import PROMPT_TRIES, ended, few_of, is_urgent, reason_of
 from soulwatch.host.store import attempts, connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
@@ -232,22 +232,12 @@ class Tokens:
         without, down = await self._refresher.held_up()
         async with self._database.reading() as transaction:
             due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without, down, PROMPT_TRIES)
-        begun = self._few_of(await self._refresher.probing(), [row for row in due if row.id not in self._in_hand])
+        places = {platform: self._refresher.at_once(platform) for platform in await self._refresher.probing()}
+        begun = few_of([row for row in due if row.id not in self._in_hand], places)
         self._in_hand.update(row.id for row in begun)
         for row in begun:
             group.start_soon(self._in_hand_once, row.id, row.platform)
         return len(begun)
-
-    def _few_of(self, probing: Collection[str], rows: list[Any]) -> list[Any]:
-        """Of a platform whose breaker is open no more than may be asked at once: the others would be turned away."""
-        places = {platform: self._refresher.at_once(platform) for platform in probing}
-        few = []
-        for row in rows:
-            if places.get(row.platform, 1) > 0:
-                few.append(row)
-                if row.platform in places:
-                    places[row.platform] -= 1
-        return few
 
     async def _in_hand_once(self, connection_id: str, platform: str) -> None:
         try:
