@@ -129,7 +129,7 @@ def tests(session: nox.Session) -> None:
         pytest(session, "tests", *elsewhere, *SIDE_BY_SIDE)
     else:
         stories = "tests/sim/test_stories.py"  # on another loop than under 3.11: see tests/sim/loop.py
-        session.env.setdefault("SOULWATCH_SIM_SEEDS", "3")
+        session.env.setdefault("SIM_SEEDS", "3")
         pytest(session, "tests/unit", "tests/flows", stories, "-m", "not slow", *SIDE_BY_SIDE)
 
 
@@ -166,10 +166,10 @@ def soak(session: nox.Session) -> None:
     install_all(session, "test")
     [seeds] = session.posargs or ["300"]
     session.env.update(
-        SOULWATCH_SIM_SEEDS=seeds,
-        SOULWATCH_TEST_KILLS="500",
-        SOULWATCH_TEST_CONNECTIONS="10000",
-        SOULWATCH_TEST_EVERY_BYTE="1",
+        SIM_SEEDS=seeds,
+        TEST_KILLS="500",
+        TEST_CONNECTIONS="10000",
+        TEST_EVERY_BYTE="1",
     )
     session.run("pytest", "tests/sim", "tests/faults", "--durations=20", *SIDE_BY_SIDE)
 

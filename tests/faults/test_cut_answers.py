@@ -1,6 +1,6 @@
 """Answers of the token endpoint that break off on their way, after any number of bytes, with a goodbye or a reset.
 
-SOULWATCH_TEST_EVERY_BYTE=1 cuts after each single byte; without it after those that matter, and some between.
+TEST_EVERY_BYTE=1 cuts after each single byte; without it after those that matter, and some between.
 """
 
 import os
@@ -16,7 +16,7 @@ from soulwatch import NeedsReauth, Unavailable
 from soulwatch.host.timing import RefreshPolicy
 
 pytestmark = [on_sqlite, pytest.mark.parametrize("by_reset", [False, True], ids=["goodbye", "reset"])]
-EVERY_BYTE = bool(os.environ.get("SOULWATCH_TEST_EVERY_BYTE"))
+EVERY_BYTE = bool(os.environ.get("TEST_EVERY_BYTE"))
 GRACE_S = 10
 A_WHILE_S = 61
 STATUS_LINE = len(b"HTTP/1.1 200 OK\r\n")

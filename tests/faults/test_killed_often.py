@@ -1,9 +1,9 @@
 """Real processes, killed again and again in the middle of their refreshes.
 
-SOULWATCH_TEST_KILLS=500 kills so often, however long that takes; SOULWATCH_TEST_SEED=... kills at the same moments as a
+TEST_KILLS=500 kills so often, however long that takes; TEST_SEED=... kills at the same moments as a
 run that printed this seed. pytest ends what takes longer than three minutes unless it is told otherwise:
 
-    SOULWATCH_TEST_KILLS=500 pytest tests/faults/test_killed_often.py -s -o faulthandler_timeout=0
+    TEST_KILLS=500 pytest tests/faults/test_killed_often.py -s -o faulthandler_timeout=0
 """
 
 import os
@@ -17,9 +17,9 @@ from support.stocktaking import SHORTEST_LIFE_S, ask, come_to_rest, make_due, re
 
 from soulwatch_sandbox import TokenRules
 
-KILLS = int(os.environ.get("SOULWATCH_TEST_KILLS", "30"))
-SEED = int(os.environ.get("SOULWATCH_TEST_SEED", random.SystemRandom().randrange(10**9)))
-LONGEST_S = None if "SOULWATCH_TEST_KILLS" in os.environ else 40.0
+KILLS = int(os.environ.get("TEST_KILLS", "30"))
+SEED = int(os.environ.get("TEST_SEED", random.SystemRandom().randrange(10**9)))
+LONGEST_S = None if "TEST_KILLS" in os.environ else 40.0
 AT_LEAST = 5
 PROCESSES = 3
 USERS = [f"user{number}" for number in range(10)]

@@ -1,6 +1,6 @@
 """An hour with a wrong client secret. The long form of it, on both kinds of database, takes a quarter of an hour:
 
-SOULWATCH_TEST_CONNECTIONS=10000 pytest -s -o faulthandler_timeout=0 tests/faults/test_wrong_secret.py
+TEST_CONNECTIONS=10000 pytest -s -o faulthandler_timeout=0 tests/faults/test_wrong_secret.py
 """
 
 import logging
@@ -14,7 +14,7 @@ from support.skipping import SkippingClock
 
 from soulwatch.host.store.tables import connections
 
-LONG = os.environ.get("SOULWATCH_TEST_CONNECTIONS")
+LONG = os.environ.get("TEST_CONNECTIONS")
 COUNT = int(LONG or 200)
 WRONG = {"sandbox": {"id": "invented-sandbox-client", "secret": "wrong"}}
 ALREADY_DUE = timedelta(minutes=55)

@@ -1,6 +1,6 @@
 """Many seeds of a few stories: whatever happens in them, every token is there in the end.
 
-Set SOULWATCH_SIM_SEEDS for more seeds of each story, SOULWATCH_SIM_FROM for the first of them.
+Set SIM_SEEDS for more seeds of each story, SIM_FROM for the first of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 from sim.world import Story
 
-FIRST = int(os.environ.get("SOULWATCH_SIM_FROM", "0"))
-SEEDS = range(FIRST, FIRST + int(os.environ.get("SOULWATCH_SIM_SEEDS", "10")))
+FIRST = int(os.environ.get("SIM_FROM", "0"))
+SEEDS = range(FIRST, FIRST + int(os.environ.get("SIM_SEEDS", "10")))
 BAD = {"refused": 0.05, "request_lost": 0.05, "answer_cut": 0.05, "answer_hangs": 0.03, "slow": 0.05, "unwell": 0.05}
 STORIES = {
     # What a platform that keeps its refresh token forgives: everything.
