@@ -31,7 +31,7 @@ def stage() -> Iterator[Path]:
 
 
 @pytest.fixture
-def play(stage: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+def play(stage: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Play]:
     """Plays a story under a seed; what is wrong is raised, with the seed."""
     # Nothing is due that often here: to look for it as often would only be slow.
     monkeypatch.setattr(worker, "LONGEST_REST_S", 20.0)
@@ -51,4 +51,5 @@ def play(stage: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
             simulation.file.unlink(missing_ok=True)
         return simulation
 
-    return play_
+    yield play_
+    logging.disable(logging.NOTSET)

@@ -100,8 +100,20 @@ class Refresher:
         """Take the sole right to refresh, and write down the intent with it.
 
         None where somebody else has it, or the token is no longer of `generation`: then it was refreshed meanwhile.
-        `after_a_crash` says that who had it before is certainly gone.
+        `after_a_crash` says that who had it before is certainly gone. Who is cancelled leaves no claim behind.
         """
+        claiming = asyncio.ensure_future(self._claim(connection_id, generation, after_a_crash=after_a_crash))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({claiming})
+                attempt = None if claiming.cancelled() or claiming.exception() else claiming.result()
+                if attempt is not None:
+                    await self._give_back(attempt)
+            raise
+
+    async def _claim(self, connection_id: str, generation: int | None, *, after_a_crash: bool) -> Attempt | None:
         deadline = self._clock.monotonic() + self._policy.send_within * self._policy.lease.total_seconds()
         async with self._database.writing() as transaction:
             now = await agreed_time(self._clock, transaction)

@@ -49,9 +49,10 @@ class TidyConnection(sqlite3.Connection):
         return cursor
 
     def close(self) -> None:
-        """Close all of it."""
+        """Close all of it; a second time is no error."""
         for cursor in list(self._cursors):
-            cursor.close()
+            with suppress(sqlite3.ProgrammingError):
+                cursor.close()
         super().close()
 
 
