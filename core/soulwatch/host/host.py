@@ -135,6 +135,7 @@ class Host:
 
     async def close(self) -> None:
         """Close connections to platforms and to the database."""
+        await self.tokens.close()
         await self.platforms.close()
         await self.database.close()
 

@@ -13,7 +13,6 @@ from typing import Any
 import anyio
 import httpx
 from sqlalchemy import Row
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import PluginError, Unavailable
@@ -21,6 +20,7 @@ from soulwatch.host import news
 from soulwatch.host.aftermath import Aftermath, Announce
 from soulwatch.host.agreed import agreed_time
 from soulwatch.host.attempt import Attempt
+from soulwatch.host.awake import fail_after_awake
 from soulwatch.host.breaker import Breakers
 from soulwatch.host.clock import Clock
 from soulwatch.host.outbound import LARGEST_TOKEN_ANSWER, client_over
@@ -67,6 +67,7 @@ class Refresher:
         self._breakers = breakers
         self._aftermath = Aftermath(database, platforms, breakers, clock, policy, announce)
         self._owner = owner
+        self._left_over: set[asyncio.Future[Token]] = set()
 
     async def let_through(self, platform: str, *, is_urgent: bool = False) -> None:
         """Return where a platform's token endpoint may be asked.
@@ -176,11 +177,24 @@ class Refresher:
             if attempt.may_have_been_acted_on:
                 await asyncio.wait({work}, timeout=LET_FINISH_S)
             attempt.asking.cancel()
-            await asyncio.wait({work}, timeout=LET_WRITE_S)
-            work.cancel()
-            await asyncio.wait({work})
+            await asyncio.wait({work}, timeout=LET_FINISH_S)
+        # What cannot be written yet is written without whoever asked for it.
+        self._left_over.add(work)
+        work.add_done_callback(self._hear)
+
+    def _hear(self, work: asyncio.Future[Token]) -> None:
+        self._left_over.discard(work)
         if not work.cancelled():
             work.exception()  # nobody is left to hear of it
+
+    async def close(self) -> None:
+        """Let what came be written, as long as a busy database may take; then it is given up with the process."""
+        if left := set(self._left_over):
+            _, late = await asyncio.wait(left, timeout=LET_WRITE_S)
+            for work in late:
+                work.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _carry_out(self, attempt: Attempt) -> Token:
         fresh: Token | None = None
@@ -219,7 +233,7 @@ class Refresher:
         plugin = self._platforms.plugin(row.platform)
         async with client_over(self._way(attempt)) as http:
             try:
-                with anyio.fail_after(lease_s):
+                with fail_after_awake(lease_s):
                     return await plugin.refresh_token(token, client, http)
             except TimeoutError:
                 message = f"The plugin {plugin.name} did not come to an end in refresh_token within {lease_s:g} s."
@@ -243,7 +257,7 @@ class Refresher:
             try:
                 async with self._database.writing() as transaction:
                     await attempts.receive(transaction, attempt.id, sealed)
-            except (SQLAlchemyError, OSError):
+            except Exception:
                 logger.exception("a token answer could not be stored; it is tried again", extra=attempt.whose)
                 await self._clock.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)

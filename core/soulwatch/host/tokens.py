@@ -284,6 +284,10 @@ class Tokens:
             if attempt is not None:
                 await self._refresher.refresh(attempt)
 
+    async def close(self) -> None:
+        """Let what was begun be written down."""
+        await self._refresher.close()
+
     async def next_due(self) -> datetime | None:
         """When the next token is to be refreshed."""
         async with self._database.reading() as transaction:
