@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -47,6 +48,7 @@ class Served:
             **({} if is_polling else WITHOUT_POLLS),
             **more,
         }
+        self._database = world.database_url
         command = [sys.executable, "-m", "soulwatch", "serve"]
         self.log = (world.folder / f"log-{time.monotonic_ns()}").open("w+")
         self.process = subprocess.Popen(command, env=environment, cwd=world.folder, stdout=self.log, stderr=self.log)
@@ -68,13 +70,35 @@ class Served:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """As if its machine slept: it does nothing inside this block, and does not know it."""
-        self.process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        """As if its machine slept: it does nothing inside this block, and does not know it.
+
+        It is not caught within a transaction: a whole machine sleeps, and with it whoever would wait for SQLite's lock.
+        """
+        self._stop()
+        while self._holds_lock():
+            self.process.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+            self._stop()
         try:
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
+
+    def _stop(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+
+    def _holds_lock(self) -> bool:
+        if not self._database.startswith("sqlite"):
+            return False
+        with closing(
+            sqlite3.connect(self._database.partition("///")[2], timeout=0, isolation_level=None)
+        ) as connection:
+            try:
+                connection.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError:
+                return True
+        return False
 
     def said(self) -> str:
         return Path(self.log.name).read_text()

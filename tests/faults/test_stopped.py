@@ -61,7 +61,7 @@ async def test_stopped_while_its_answer_is_under_way_it_wakes_to_a_token_of_anot
             quick = serve(world, is_polling=False, SOULWATCH_LEASE=f"{LEASE_S}s")
             await until(lambda: is_applied(host))
             won = (await host.accounts.row(connection.id)).generation
-        await until(lambda: has_come_to_an_end(host))
+        await until(lambda: is_all_well(world, host))
 
         row = await host.accounts.row(connection.id)
         assert (row.generation, row.lease_until) == (won, None)
@@ -69,9 +69,12 @@ async def test_stopped_while_its_answer_is_under_way_it_wakes_to_a_token_of_anot
         states = [attempt.state for attempt in await journal(host, connection)]
         assert states.count("applied") == 1, states
         assert sleeper.is_running
-        assert not await troubles(world, host)
         quick.kill()
         await goes_on_as_usual(world, host, connection)
+
+
+async def is_all_well(world, host):
+    return not await troubles(world, host)
 
 
 async def has_struck(fault):
@@ -173,9 +176,6 @@ async def test_what_became_due_while_a_process_stood_still_is_made_up_for_when_i
             await anyio.sleep(1)
             assert refreshes(world) == []
 
-        async def is_well():
-            return not await troubles(world, host)
-
-        await until(is_well)
+        await until(lambda: is_all_well(world, host))
         assert len(refreshes(world)) == len(connections)
         assert not revoked(world)

@@ -103,10 +103,21 @@ async def test_a_platform_that_is_not_well_is_asked_again_soon_and_told_when_wel
         world.sandbox.faults.add("status", path="/v1/notes", status=status)
         assert (await poll(host, "notes")).problem
         assert (await row_of(host, "notes")).reason == "unavailable"
-        assert 10 < await due_in(host, "notes") < 61
+        assert 0 < await due_in(host, "notes") < 61
         assert (await poll(host, "notes")).problem is None
         told = [data for data in await events_of(host, "connection_status") if data.get("dataType") == "notes"]
         assert [data["reason"] for data in told] == ["unavailable", None]
+
+
+async def test_after_a_long_outage_a_poll_is_due_as_its_schedule_says_and_not_later(world):
+    platforms = world.given()["platforms"]
+    platforms["sandbox"]["schedules"] = {"notes": "5m"}
+    async with world.host(platforms=platforms) as host:
+        await world.connect(host)
+        world.sandbox.faults.add("status", path="/v1/notes", status=503, times=None)
+        for _ in range(12):
+            assert (await poll(host, "notes")).problem
+            assert 0 < await due_in(host, "notes") <= 300
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import anyio
 from sqlalchemy import Row
 
 from soulwatch.endpoint import Endpoint
-from soulwatch.errors import NeedsReauth, RateLimited, SoulwatchError
+from soulwatch.errors import NeedsReauth, RateLimited, SoulwatchError, Unavailable, UnexpectedAnswer
 from soulwatch.host import news
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.budget import Budget
@@ -46,10 +46,7 @@ class Postponing:
             await self.hand_back(claimed)
             return
         reason, now = reason_of(broken), self._clock.now()
-        retry_at = asked_to_wait_until(broken, now)
-        if retry_at is None and reason == "misconfigured" and whose is not None and endpoint is not None:
-            retry_at = await self._scheduled(whose, endpoint)
-        retry_at = retry_at or now + self._wait(claimed.fail_count)
+        retry_at = asked_to_wait_until(broken, now) or await self._next_try(claimed, whose, endpoint, broken)
         async with self._database.writing() as transaction:
             is_ours = await polls.put_off(
                 transaction, claimed.id, claimed.fence, due_at=retry_at, reason=reason, message=str(broken)
@@ -70,11 +67,18 @@ class Postponing:
             row = await connections.get(transaction, whose.id)
         return row is not None and row.status == "connected"
 
-    async def _scheduled(self, whose: Connection, endpoint: Endpoint) -> datetime | None:
+    async def _next_try(
+        self, claimed: Row[Any], whose: Connection | None, endpoint: Endpoint | None, broken: SoulwatchError
+    ) -> datetime:
+        """What time may mend is tried again no later than its schedule says; what an operator has to mend, then."""
+        patiently = self._clock.now() + self._wait(claimed.fail_count)
+        if whose is None or endpoint is None or isinstance(broken, RateLimited | UnexpectedAnswer):
+            return patiently
         try:
-            return await self._plan.next_due(whose, endpoint)
+            scheduled = await self._plan.next_due(whose, endpoint) or patiently
         except SoulwatchError:
-            return None  # the schedule itself is what is wrong
+            return patiently  # the schedule itself is what is wrong
+        return min(patiently, scheduled) if isinstance(broken, Unavailable) else scheduled
 
     def _wait(self, failures: int) -> timedelta:
         longest: timedelta = min(FIRST_WAIT * 2 ** min(failures, LONGEST_DOUBLING), LONGEST_WAIT)
