@@ -154,5 +154,5 @@ async def test_an_answer_that_finds_the_disk_full_is_kept_though_who_asked_for_i
             return (await journal(host, connection))[0].state in ("received", "applied")
 
         await until(is_kept, 10)
-        await host.tokens.recover()
+        await host.sweeper.recover()
         await all_are_well(world, host, refreshed=1)

@@ -45,14 +45,14 @@ async def test_a_wrong_client_secret_costs_few_requests_touches_no_connection_an
         await clock.advance(3300)
         with caplog.at_level(logging.ERROR, "soulwatch.breaker"):
             for _ in range(60):
-                await host.tokens.sweep()
+                await host.sweeper.sweep()
                 await clock.advance(5)
         assert asked(world) <= 10
         assert await statuses(host) == {"connected"}
         assert len([record for record in caplog.records if "OPERATOR" in record.message]) == 1
     async with world.host(PATIENT, clock) as host:
         for _ in range(36):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         rows = await host.accounts.rows()
         assert all(row.token_expires_at > clock.now() for row in rows)
@@ -83,7 +83,7 @@ async def test_an_older_secret_is_tried_before_the_operator_is_called(world, clo
         await give(world, host, ["ada", "bea"])
         await clock.advance(3300)
         for _ in range(20):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         assert {row.reason for row in await host.accounts.rows()} == {None}
         assert asked(world) <= 6
@@ -97,13 +97,13 @@ async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(worl
         await clock.advance(3300)
         world.sandbox.faults.add("status", path="/token", status=404, times=None)
         for _ in range(60):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         assert asked(world) <= 12
         assert await statuses(host) == {"connected"}
         world.sandbox.faults.clear()
         for _ in range(40):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         assert {row.reason for row in await host.accounts.rows()} == {None}
 
@@ -115,13 +115,13 @@ async def test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at
         await clock.advance(3300)
         world.sandbox.faults.add("invalid_grant", path="/token", times=None)
         for _ in range(120):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         rows = await host.accounts.rows()
         assert sum(row.status == "needs_reauth" for row in rows) <= 20
         world.sandbox.faults.clear()
         for _ in range(200):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         held = [row for row in await host.accounts.rows() if row.status == "connected"]
         assert len(held) >= 40
@@ -137,7 +137,7 @@ async def test_a_few_dead_grants_among_many_are_told_to_their_users(world, clock
             await host.accounts.store(f"lost{number}", facts, Account(f"lost {number}", "Lost"), token)
         await clock.advance(3300)
         for _ in range(60):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(5)
         lost = [row for row in await host.accounts.rows() if row.user_id.startswith("lost")]
         assert {(row.status, row.reason) for row in lost} == {("needs_reauth", "invalid_grant")}

@@ -35,9 +35,9 @@ async def test_after_a_clock_was_set_back_what_it_had_passed_already_is_due(worl
         assert row.lease_until == clock.now() + timedelta(seconds=60)
         assert await host.poller.next_due() == clock.now()
         await clock.advance(61)
-        assert await host.tokens.sweep() == 1
+        assert await host.sweeper.sweep() == 1
         assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
-        assert await host.tokens.sweep() == 0
+        assert await host.sweeper.sweep() == 0
         assert len(refreshes(world)) == 1
 
 
@@ -50,7 +50,7 @@ async def test_after_a_clock_was_set_forward_each_token_is_refreshed_once(world,
         connection = await world.connect(host)
         clock.jump(hours * 3600)
         for _ in range(5):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(60)
 
         assert len(refreshes(world)) == 1
@@ -68,7 +68,7 @@ async def test_a_host_whose_clock_is_wrong_goes_by_that_of_the_database(world, m
             assert abs(wrong.clock.now() - SystemClock().now()) < timedelta(seconds=5)
             held = SystemClock().now() + timedelta(seconds=30)
             await change(right, connection, lease_owner="somebody", lease_until=held)
-            assert await wrong.tokens._refresher.claim(connection.id) is None
+            assert await wrong.tokens._claims.claim(connection.id) is None
             await change(right, connection, lease_owner=None, lease_until=None)
             await expire(world, wrong, connection)
             fresh = await wrong.ensure_fresh_token("ada", "sandbox")

@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 import anyio
 import pytest
 from sqlalchemy import select
-from support.served import on_sqlite
+from support.served import on_sqlite, until
 
 from soulwatch.host.store.tables import flows
 from soulwatch.testing.clock import PlayedClock
@@ -205,6 +205,53 @@ async def test_what_nobody_redeems_in_ten_minutes_is_revoked_and_forgotten(serve
         assert (await application.post(path, json={"code": code})).status_code == 404
         assert [grant.revoked for grant in served.sandbox.grants.of()] == [True]
         assert await stored_flows(served) == []
+        assert await served.host.accounts.rows() == []
+
+
+async def pruning_cut_off(served):
+    """A process that is stopped while a platform does not answer whether a grant is revoked."""
+    stalled = served.sandbox.faults.add("hang", path="/revoke", seconds=30)
+    async with anyio.create_task_group() as group:
+        group.start_soon(served.host.connecting.prune)
+        await until(lambda: stalled.struck)
+        group.cancel_scope.cancel()
+    served.sandbox.faults.clear()
+
+
+async def test_a_process_that_stops_while_it_revokes_what_nobody_redeemed_leaves_it_for_the_next(serve):
+    clock = PlayedClock(datetime.now(UTC))
+    async with serve(return_to_origins=APP, clock=clock) as served:
+        session = await begun(await served.application())
+        await returned(served, session["url"])
+        await clock.advance(601)
+
+        await pruning_cut_off(served)
+        assert [grant.revoked for grant in served.sandbox.grants.of()] == [False]
+        assert len(await stored_flows(served)) == 1
+        await served.host.connecting.prune()
+
+        assert [grant.revoked for grant in served.sandbox.grants.of()] == [True]
+        assert await stored_flows(served) == []
+
+
+async def test_who_redeems_and_stands_still_for_too_long_stores_no_revoked_grant(serve, monkeypatch):
+    clock = PlayedClock(datetime.now(UTC))
+    async with serve(return_to_origins=APP, clock=clock) as served:
+        application = await served.application()
+        session = await begun(application)
+        code = code_in(await returned(served, session["url"]))
+        store = served.host.accounts.store
+
+        async def much_later(*args, **kwargs):
+            await clock.advance(601)
+            await served.host.connecting.prune()
+            return await store(*args, **kwargs)
+
+        monkeypatch.setattr(served.host.accounts, "store", much_later)
+        late = await application.post(f"/api/connect-sessions/{session['id']}/activate", json={"code": code})
+
+        assert late.status_code == 400
+        assert [grant.revoked for grant in served.sandbox.grants.of()] == [True]
         assert await served.host.accounts.rows() == []
 
 

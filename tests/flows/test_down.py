@@ -24,7 +24,7 @@ async def connected(world, host) -> list[Connection]:
 async def sweep_for(host: Host, clock, seconds: int) -> None:
     """As the background does, every five seconds."""
     for _ in range(seconds // 5):
-        await host.tokens.sweep()
+        await host.sweeper.sweep()
         await clock.advance(5)
 
 
@@ -59,10 +59,10 @@ async def test_a_token_that_may_have_been_used_is_sent_again_promptly_though_the
     async with open_world(now=clock.now, grace=10) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
         made = await connected(world, host)
         world.sandbox.faults.add("lose_answer", path="/token", times=12)
-        await host.tokens.sweep()
+        await host.sweeper.sweep()
         for _ in range(4):
             await clock.advance(1)
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
 
         assert not [grant for grant in world.sandbox.grants.of() if grant.revoked]
         for connection in made:
@@ -74,7 +74,7 @@ async def test_one_who_has_no_answer_among_many_who_have_is_no_outage(world):
     async with world.host() as host:
         made = await connected(world, host)
         world.sandbox.faults.add("status", path="/token", status=500, times=2)
-        await host.tokens.sweep()
+        await host.sweeper.sweep()
 
         assert await host.breakers.waiting() == (set(), set())
         assert sorted({row.reason for row in await host.accounts.rows()}, key=str) == [None, "unavailable"]

@@ -20,8 +20,8 @@ LOOKS_EVERY_S = 15
 async def let_pass(host, clock, seconds, every_s=LOOKS_EVERY_S):
     """The background's looks, one after the other."""
     for _ in range(seconds // every_s):
-        await host.tokens.sweep()
-        await host.tokens.recover()
+        await host.sweeper.sweep()
+        await host.sweeper.recover()
         await clock.advance(every_s)
 
 

@@ -86,7 +86,7 @@ async def test_a_writing_that_is_cancelled_at_any_await_is_there_whole_or_not_at
 DEEDS = {
     "a token": lambda host, connection: partial(host.tokens.fresh, connection.id),
     "a poll": lambda host, connection: partial(host.poll_connection, connection.id, "notes"),
-    "a sweep": lambda host, _connection: host.tokens.sweep,
+    "a sweep": lambda host, _connection: host.sweeper.sweep,
     "a message": lambda host, connection: partial(host.send_to_user, connection.user, {"type": "hello"}),
 }
 
@@ -109,7 +109,7 @@ async def test_whatever_a_host_does_may_be_cancelled_at_any_await(open_world, de
         await is_whole(host.database)
         assert at > 5
         assert not world.sandbox.grants.of()[0].revoked
-        assert await host.tokens.recover() == 0
+        assert await host.sweeper.recover() == 0
         seqs = [event.seq for event in await host.events("ada", limit=10_000)]
         assert seqs == list(range(1, len(seqs) + 1))
 

@@ -117,9 +117,9 @@ async def test_hosts_whose_clocks_differ_take_no_claim_from_each_other(open_worl
             async with anyio.create_task_group() as group:
                 group.start_soon(slow.tokens.fresh, connection.id)
                 await gate.reached.wait()
-                assert await quick.tokens.sweep() == 0
-                assert await quick.tokens.recover() == 0
-                assert await quick.tokens._refresher.claim(connection.id) is None
+                assert await quick.sweeper.sweep() == 0
+                assert await quick.sweeper.recover() == 0
+                assert await quick.tokens._claims.claim(connection.id) is None
                 gate.open.set()
             assert await quick.tokens.fresh(connection.id) == await slow.tokens.fresh(connection.id)
             assert is_good(world, await quick.tokens.fresh(connection.id))

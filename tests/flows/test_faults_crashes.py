@@ -56,8 +56,8 @@ async def test_wherever_a_host_dies_in_a_refresh_only_an_answer_that_nobody_had_
             states = [attempt.state for attempt in await journal(host, connection)]
             was_unstored = bool(refreshes(world)) and states == ["intent"]
             await clock.advance(LONG_ENOUGH_S)
-            await host.tokens.recover()
-            await host.tokens.sweep()
+            await host.sweeper.recover()
+            await host.sweeper.sweep()
             row = await host.accounts.row(connection.id)
             assert (row.status, row.lease_until) == ("connected", None), where
             assert not {"intent", "received"} & {one.state for one in await journal(host, connection)}, where

@@ -81,7 +81,7 @@ async def test_at_whichever_step_the_database_fails_nothing_is_sent_twice_and_no
                 assert refreshes(world) == [], where
             assert (await host.accounts.row(connection.id)).status == "connected", where
             await clock.advance(CLAIM_IS_OVER_S)
-            await host.tokens.recover()
+            await host.sweeper.recover()
             found = await host.tokens.fresh(connection.id)
             assert is_good(world, found), where
             assert token == found or isinstance(token, Exception), where
@@ -165,7 +165,7 @@ async def test_at_whichever_step_the_server_ends_our_sessions_the_token_is_renew
                 await host.tokens.fresh(connection.id)
             except DBAPIError:
                 await clock.advance(CLAIM_IS_OVER_S)
-                await host.tokens.recover()
+                await host.sweeper.recover()
             if not steps.was_reached:
                 break
             assert is_good(world, await host.tokens.fresh(connection.id)), steps.taken[step]
@@ -202,7 +202,7 @@ async def test_a_statement_that_is_cancelled_while_a_token_is_applied_is_made_go
                 gate.open.set()
                 await anyio.sleep(0.5)
         await clock.advance(CLAIM_IS_OVER_S)
-        assert await host.tokens.recover() == 1
+        assert await host.sweeper.recover() == 1
         assert is_good(world, await host.tokens.fresh(connection.id))
         assert len(refreshes(world)) == 1
     await other.close()

@@ -36,7 +36,7 @@ async def test_without_a_key_in_the_middle_of_a_run_nothing_is_sent_nobody_troub
                 await host.tokens.fresh(connection.id)
             [outcome] = await host.poll_connection(connection.id, "notes")
             assert "key" in outcome.problem
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(3601)
         row = await host.accounts.row(connection.id)
         assert (row.status, row.reason) == ("connected", "misconfigured")

@@ -70,7 +70,7 @@ async def test_disconnected_at_any_step_of_a_refresh_nothing_of_it_comes_back(op
             where = steps.taken[step]
             assert await ask(host, LEFT) == (0, 0, 0, 0, 0), where
             assert (await host.accounts.row(connection.id)).next_refresh_at is None
-            assert (await host.tokens.recover(), await host.tokens.sweep()) == (0, 0)
+            assert (await host.sweeper.recover(), await host.sweeper.sweep()) == (0, 0)
             with pytest.raises(NeedsReauth):
                 await host.tokens.fresh(connection.id)
             told = await host.events(connection.user)
@@ -94,7 +94,7 @@ async def test_connected_again_at_any_step_of_a_refresh_the_new_grant_is_the_one
             if not await meanwhile(steps, step, partial(host.tokens.fresh, connection.id), again):
                 break
             where = steps.taken[step]
-            assert await host.tokens.recover() == 0, where
+            assert await host.sweeper.recover() == 0, where
             assert not {"intent", "received"} & {attempt.state for attempt in await journal(host, connection)}, where
             token = await host.tokens.fresh(connection.id)
             assert is_good(world, token), where

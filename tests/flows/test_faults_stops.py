@@ -35,7 +35,7 @@ async def test_whoever_is_stopped_at_any_step_of_a_refresh_sends_and_writes_noth
                     return  # there it has the database to itself, and nobody else gets anywhere
                 sent.extend(refreshes(world))
                 await clock.advance(CLAIM_IS_OVER_S)
-                await quick.tokens.recover()
+                await quick.sweeper.recover()
                 with suppress(SoulwatchError):
                     await quick.tokens.fresh(connection.id)
                 sent.append(len(refreshes(world)))
@@ -49,7 +49,7 @@ async def test_whoever_is_stopped_at_any_step_of_a_refresh_sends_and_writes_noth
             if sent:
                 stopped_at.append(where)
                 assert len(refreshes(world)) == sent[-1], where
-            await quick.tokens.recover()
+            await quick.sweeper.recover()
             assert not {"intent", "received"} & {attempt.state for attempt in await journal(quick, connection)}, where
             row = await quick.accounts.row(connection.id)
             assert row.status == "connected", where

@@ -37,7 +37,7 @@ async def test_a_token_endpoint_that_drips_is_given_up_and_other_platforms_are_n
         impatient(host, LOSES_PATIENCE_S)
         for connection in (slow, other):
             await change(host, connection, next_refresh_at=host.clock.now())
-        await host.tokens.sweep()
+        await host.sweeper.sweep()
 
         [given_up], [renewed] = await journal(host, slow), await journal(host, other)
         assert len(dripping.asked) == 1
@@ -56,7 +56,7 @@ async def test_one_answer_that_drips_keeps_no_other_connection_of_its_platform_w
         world.sandbox.faults.add("drip", path="/token", after_bytes=1, seconds=0.1)
         for connection in connections:
             await change(host, connection, next_refresh_at=host.clock.now())
-        await host.tokens.sweep()
+        await host.sweeper.sweep()
 
         ended = sorted(
             [attempt for one in connections for attempt in await journal(host, one)], key=lambda a: a.finished_at

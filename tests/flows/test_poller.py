@@ -163,7 +163,7 @@ async def test_a_platform_that_is_switched_off_is_neither_polled_nor_refreshed(w
         assert len(await host.poller.claim_due(1)) == 1
     async with world.host(platforms=settings) as host:
         assert await host.poller.claim_due(50) == []
-        assert await host.tokens.sweep() == 0
+        assert await host.sweeper.sweep() == 0
 
 
 @pytest.mark.fault("F28")

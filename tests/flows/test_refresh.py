@@ -86,8 +86,8 @@ async def test_who_read_the_row_before_another_host_refreshed_it_does_not_refres
         seen = await one.accounts.row(connection.id)
         fresh = await other.ensure_fresh_token("ada", "sandbox")
 
-        refresher = one.tokens._refresher
-        assert await refresher.claim(connection.id, seen.generation) is None
+        claims = one.tokens._claims
+        assert await claims.claim(connection.id, seen.generation) is None
         assert await one.ensure_fresh_token("ada", "sandbox") == fresh
         assert len(refreshes(world)) == 1
 
@@ -99,12 +99,12 @@ async def test_a_sweep_and_callers_make_one_request(world):
         connection = await world.connect(host)
         await expire(world, host, connection)
         async with anyio.create_task_group() as group:
-            group.start_soon(host.tokens.sweep)
-            group.start_soon(host.tokens.recover)
+            group.start_soon(host.sweeper.sweep)
+            group.start_soon(host.sweeper.recover)
             group.start_soon(together, 20, lambda: host.ensure_fresh_token("ada", "sandbox"))
 
         assert len(refreshes(world)) == 1
-        assert await host.tokens.sweep() == 0
+        assert await host.sweeper.sweep() == 0
 
 
 @on_sqlite
@@ -189,7 +189,7 @@ async def test_a_life_that_cannot_be_makes_no_loop_and_no_token_for_ever(world, 
         await expire(world, host, connection)
         for _ in range(5):
             await host.ensure_fresh_token("ada", "sandbox")
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
 
         assert len(refreshes(world)) == 1
         row = await host.accounts.row(connection.id)

@@ -55,7 +55,7 @@ async def test_an_answer_a_plugin_broke_down_over_is_read_again_without_a_second
                 with pytest.raises(PluginError):
                     await host.ensure_fresh_token("ada", "sandbox")
                 assert await states(host, connection) == ["received"]
-                assert await host.tokens.recover() == 0  # reading it again at once would not help
+                assert await host.sweeper.recover() == 0  # reading it again at once would not help
                 await clock.advance(3700)
 
             connector.after = None
@@ -105,13 +105,13 @@ async def test_an_answer_a_crash_left_in_the_journal_is_applied_without_a_second
         await clock.advance(61)
         async with world.host(clock=clock) as host:
             if taken_up_by == "recovery":
-                assert await host.tokens.recover() == 1
+                assert await host.sweeper.recover() == 1
             fresh = await host.ensure_fresh_token("ada", "sandbox")
 
             assert is_good(world, fresh)
             assert len(refreshes(world)) == 1
             assert await states(host, connection) == ["applied"]
-            assert await host.tokens.recover() == 0
+            assert await host.sweeper.recover() == 0
 
 
 @pytest.mark.fault("F03", "F06")
@@ -125,12 +125,12 @@ async def test_while_the_claim_of_a_host_that_died_lasts_nobody_sends(world):
         with pytest.raises(Crash):
             await host.ensure_fresh_token("ada", "sandbox")
 
-        assert await host.tokens.recover() == 0
-        assert await host.tokens.sweep() == 0
+        assert await host.sweeper.recover() == 0
+        assert await host.sweeper.sweep() == 0
         with pytest.raises(Unavailable, match="Another host") as busy:
             await host.ensure_fresh_token("ada", "sandbox")
         assert busy.value.retry_at == clock.now() + timedelta(seconds=60)
-        assert await host.tokens.next_due() == busy.value.retry_at
+        assert await host.sweeper.next_due() == busy.value.retry_at
 
 
 @pytest.mark.fault("F05", "F06")
@@ -146,7 +146,7 @@ async def test_a_refresh_that_nobody_knows_the_end_of_is_tried_again_and_its_dou
         world.sandbox.revoke_user("mira")  # as if the request had got through and was used up
         await clock.advance(61)
         async with world.host(WITHOUT_WAITING, clock=clock) as host:
-            assert await host.tokens.recover() == 1
+            assert await host.sweeper.recover() == 1
             assert await states(host, connection) == ["unknown", "rejected"]
             assert (await host.accounts.row(connection.id)).is_ambiguous
             await clock.advance(61)
@@ -170,7 +170,7 @@ async def test_one_answer_that_cannot_be_opened_stops_neither_its_connection_nor
             await attempts.receive(transaction, attempt.id, attempt.answer[:-1] + bytes([attempt.answer[-1] ^ 1]))
     await clock.advance(61)
     async with world.host(clock=clock) as host:
-        assert await host.tokens.recover() == 2
+        assert await host.sweeper.recover() == 2
         assert await states(host, other) == ["applied"]
         # The sandbox takes a used token for a minute: what was lost is asked for again.
         assert (await states(host, damaged))[0] == "unknown"
@@ -337,7 +337,7 @@ async def test_a_host_that_was_taken_for_dead_and_comes_late_changes_nothing(ope
         assert await slow.ensure_fresh_token("ada", "sandbox") == fresh
         assert await states(quick, connection) == ["superseded", "applied"]
         for host in (slow, quick):
-            assert await host.tokens.recover() == 0
+            assert await host.sweeper.recover() == 0
             await expire(world, host, connection)
             assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
 
@@ -363,7 +363,7 @@ async def test_an_answer_of_an_earlier_generation_is_not_taken_for_one_of_this(o
             await late
         assert await states(quick, connection) == ["received", "applied"]
 
-        assert await quick.tokens.recover() == 1
+        assert await quick.sweeper.recover() == 1
         assert (await states(quick, connection))[:2] == ["superseded", "applied"]
         assert not (await quick.accounts.row(connection.id)).is_ambiguous
         assert is_good(world, await quick.ensure_fresh_token("ada", "sandbox"))
@@ -397,7 +397,7 @@ async def test_of_two_answers_in_the_journal_that_to_the_later_request_is_taken(
         assert is_good(world, await slow.ensure_fresh_token("ada", "sandbox"))
         assert len(refreshes(world)) == 2
         assert await states(slow, connection) == ["received", "applied"]
-        assert await slow.tokens.recover() == 1
+        assert await slow.sweeper.recover() == 1
         assert (await states(slow, connection))[0] == "superseded"
 
 
@@ -424,7 +424,7 @@ async def test_the_answer_of_a_host_that_comes_late_is_taken_where_its_successor
         with pytest.raises(Unavailable):
             await late
 
-        assert await quick.tokens.recover() == 1
+        assert await quick.sweeper.recover() == 1
         assert is_good(world, await quick.ensure_fresh_token("ada", "sandbox"))
         assert len(refreshes(world)) == 2
         row = await quick.accounts.row(connection.id)
@@ -486,7 +486,7 @@ async def test_an_account_that_is_connected_again_during_a_refresh_keeps_its_new
         # What it brought is let go, and not revoked: some platforms would end the new grant with the old one.
         assert [grant.revoked for grant in world.sandbox.grants.of()] == [False, False]
         assert await states(host, connection) == ["superseded"]
-        assert await host.tokens.recover() == 0
+        assert await host.sweeper.recover() == 0
 
 
 @pytest.mark.fault("F63")

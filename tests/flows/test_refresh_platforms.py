@@ -106,11 +106,11 @@ async def test_a_token_without_end_is_never_refreshed(open_world):
             await clock.advance(400 * 86400)
             assert await host.ensure_fresh_token("ada", "github") == token
             assert await host.refresh_connection(connection.id) == (token, False)
-            assert await host.tokens.sweep() == 0
+            assert await host.sweeper.sweep() == 0
 
         assert refreshes(world, "github") == []
         assert await journal(host, connection) == []
-        assert await host.tokens.next_due() is None
+        assert await host.sweeper.next_due() is None
 
 
 async def test_a_token_without_end_that_is_refused_twice_is_its_users_matter(open_world):

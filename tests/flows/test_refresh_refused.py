@@ -203,7 +203,7 @@ async def test_a_grant_that_is_dead_and_said_so_twice_is_its_users_matter(open_w
         for _ in range(3):
             with pytest.raises(NeedsReauth, match="connect it again"):
                 await host.ensure_fresh_token("ada", "sandbox")
-            assert await host.tokens.sweep() == 0
+            assert await host.sweeper.sweep() == 0
         assert len(refreshes(world)) == 2
 
         # Connecting again brings it back, the same connection with its history.
@@ -268,7 +268,7 @@ async def test_a_failure_is_told_once_and_so_is_its_end(open_world):
         await expire(world, host, connection)
         world.sandbox.faults.add("status", path="/token", status=503, times=4)
         for _ in range(5):
-            await host.tokens.sweep()
+            await host.sweeper.sweep()
             await clock.advance(3700)
 
         told = [event.data["reason"] for event in await host.events("ada") if event.type == "connection_status"]

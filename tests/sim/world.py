@@ -137,8 +137,8 @@ class Simulation:
         plugins = Plugins()
         plugins.register(sandbox, "sandbox", "soulwatch-sandbox")
         host = await Host.open(self.settings, clock=machine, policy=self.policy, plugins=plugins)
-        host.tokens._is_gone = self._is_gone
-        host.tokens._refresher._owner = host.poller._owner = machine.name
+        host.sweeper._is_gone = self._is_gone
+        host.tokens._claims._owner = host.poller._owner = machine.name
         wire = Wire(self.sandbox.app, machine, self.weather, self.sent, self._spare)
         self.wires.append(wire)
         facts = host.platforms.addresses("sandbox")

@@ -18,7 +18,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.safe import TokenSafe
-from soulwatch.host.store import connections, events, polls
+from soulwatch.host.store import connections, events, flows, polls
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.platform import Platform
@@ -27,6 +27,10 @@ from soulwatch.values import Account, Connection, Token
 logger = logging.getLogger("soulwatch.connect")
 
 AT_A_TIME = 200
+
+
+class FlowRefused(SoulwatchError):
+    """This connection attempt cannot go on: start it again."""
 
 
 class Accounts:
@@ -50,15 +54,22 @@ class Accounts:
         self._policy = policy
         self._announce = announce
 
-    async def store(self, user: str, platform: Platform, account: Account, token: Token) -> Connection:
-        """Keep a connection just made, or made again; its endpoints are due now."""
+    async def store(
+        self, user: str, platform: Platform, account: Account, token: Token, *, flow_id: str | None = None
+    ) -> Connection:
+        """Keep a connection just made, or made again; its endpoints are due now.
+
+        With it, all or nothing, the flow `flow_id` ends. Raises FlowRefused where that was over before.
+        """
         try:
-            return await self._store(user, platform, account, token)
+            return await self._store(user, platform, account, token, flow_id)
         except IntegrityError:
             # The same account was connected in another window at the same moment: now it is there.
-            return await self._store(user, platform, account, token)
+            return await self._store(user, platform, account, token, flow_id)
 
-    async def _store(self, user: str, platform: Platform, account: Account, token: Token) -> Connection:
+    async def _store(
+        self, user: str, platform: Platform, account: Account, token: Token, flow_id: str | None
+    ) -> Connection:
         now = self._clock.now()
         async with self._database.reading() as transaction:
             known = await connections.find(transaction, user=user, platform=platform.name, account_id=account.id)
@@ -89,6 +100,8 @@ class Accounts:
             (name, now if await self._plan.recurrence(platform.name, one) else None) for name, one in endpoints.items()
         ]
         async with self._database.writing() as transaction:
+            if flow_id is not None and not await flows.finish(transaction, flow_id, self._clock.now()):
+                raise FlowRefused("This connection attempt took too long: start it again.")
             if before is None:
                 fixed = {"id": connection_id, "user_id": user, "platform": platform.name, "account_id": account.id}
                 await connections.add(transaction, {**fixed, **values, "created_at": now}, key)

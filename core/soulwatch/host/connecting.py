@@ -19,23 +19,19 @@ import httpx
 from sqlalchemy import Row
 
 from soulwatch.api import Api, cause
-from soulwatch.errors import Misconfigured, NotFound, SoulwatchError, Unavailable
-from soulwatch.host.accounts import Accounts
+from soulwatch.errors import Misconfigured, NotFound, Unavailable
+from soulwatch.host.accounts import Accounts, FlowRefused
 from soulwatch.host.clock import Clock
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.store import flows
 from soulwatch.host.store.database import Database
-from soulwatch.host.vault import Place, Vault
+from soulwatch.host.vault import Place, SealBroken, Vault
 from soulwatch.platform import Platform
 from soulwatch.values import Account, Client, Connection, Token
 
 logger = logging.getLogger("soulwatch.connect")
 
 FLOW_LASTS = timedelta(minutes=10)
-
-
-class FlowRefused(SoulwatchError):
-    """This connection attempt cannot go on: start it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +155,7 @@ class Connecting:
             return Finished(None, flow.id, flow.return_to, problem=problem)
         token, account = await self._exchange(flow, facts, callback.code or "")
         if flow.started_by == "page":
-            connection = await self._accounts.store(flow.user_id, facts, account, token)
-            await self._forget(flow)
+            connection = await self._accounts.store(flow.user_id, facts, account, token, flow_id=flow.id)
             return Finished(connection, flow.id, flow.return_to)
         return await self._hold(flow, token, account)
 
@@ -221,23 +216,31 @@ class Connecting:
             taken = await flows.take_by_code(transaction, flow_id, hashed(code), self._clock.now())
         if taken is None or taken.found is None:
             raise FlowRefused("This code is wrong, was redeemed already or is too old.")
-        place = _place(flow_id, taken.user_id, taken.platform, "found")
-        token, account = _from_text(self._vault.open(taken.sealed_key, taken.found, place))
-        connection = await self._accounts.store(taken.user_id, self._platforms.facts(taken.platform), account, token)
-        await self._forget(taken)
-        return connection
+        token, account = self._found(taken)
+        facts = self._platforms.facts(taken.platform)
+        return await self._accounts.store(taken.user_id, facts, account, token, flow_id=taken.id)
 
     async def prune(self) -> int:
         """Forget flows that nobody finished, and revoke what they had found; how many."""
         async with self._database.reading() as transaction:
             over = await flows.expired(transaction, self._clock.now())
         for flow in over:
-            await self._forget(flow)
             if flow.found is not None:
-                place = _place(flow.id, flow.user_id, flow.platform, "found")
-                token, _ = _from_text(self._vault.open(flow.sealed_key, flow.found, place))
-                await self._platforms.revoke(flow.platform, token)
+                await self._revoke(flow)
+            await self._forget(flow)
         return len(over)
+
+    async def _revoke(self, flow: Row[Any]) -> None:
+        try:
+            token, _ = self._found(flow)
+        except SealBroken:
+            logger.exception("what an unfinished flow had found cannot be opened, nor revoked", extra={"flow": flow.id})
+        else:
+            await self._platforms.revoke(flow.platform, token)
+
+    def _found(self, flow: Row[Any]) -> tuple[Token, Account]:
+        place = _place(flow.id, flow.user_id, flow.platform, "found")
+        return _from_text(self._vault.open(flow.sealed_key, flow.found, place))
 
     async def _forget(self, flow: Row[Any]) -> None:
         async with self._database.writing() as transaction:

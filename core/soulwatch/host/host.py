@@ -14,10 +14,12 @@ from sqlalchemy import Row
 from soulwatch.errors import NeedsReauth, SoulwatchError
 from soulwatch.host.access import Access
 from soulwatch.host.accounts import Accounts
+from soulwatch.host.admission import Admission
 from soulwatch.host.agreed import AgreedClock, agreed_time
 from soulwatch.host.breaker import Breakers
 from soulwatch.host.broadcaster import Broadcaster
 from soulwatch.host.budget import Budget
+from soulwatch.host.claims import Claims
 from soulwatch.host.clock import Clock, SystemClock
 from soulwatch.host.clock_watch import ClockWatch
 from soulwatch.host.connecting import Connecting
@@ -36,6 +38,7 @@ from soulwatch.host.settings import Settings
 from soulwatch.host.store import attempts, events, items
 from soulwatch.host.store.database import Database
 from soulwatch.host.store.migrate import migrate
+from soulwatch.host.sweeper import Sweeper
 from soulwatch.host.ticker import Ticker
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.host.tokens import Tokens
@@ -84,8 +87,11 @@ class Host:
         self.plan = Plan(self.platforms, clock, settings.zone)
         budget = Budget(clock, settings.concurrency)
         self.breakers = Breakers(database, clock)
-        refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, self.breakers, owner)
-        self.tokens = Tokens(database, safe, refresher, clock, policy, self.announce)
+        admission = Admission(self.platforms, self.breakers)
+        claims = Claims(database, safe, clock, policy, owner)
+        refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, self.breakers, claims)
+        self.tokens = Tokens(database, safe, admission, claims, refresher, clock, policy, self.announce)
+        self.sweeper = Sweeper(database, self.tokens, admission, clock)
         self.poller = Poller(
             database, self.tokens, self.platforms, self.plan, budget, clock, self.announce, owner, settings.lease
         )
@@ -97,7 +103,7 @@ class Host:
         self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
         ticker = Ticker(clock, tz=settings.zone)
         self.worker = Worker(
-            self.tokens, self.poller, ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
+            self.sweeper, self.poller, ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
         )
         self._tick(ticker)
 
@@ -170,11 +176,11 @@ class Host:
         ticker.every(LOOK_AHEAD_EVERY_S, self._look_ahead, "forecast", at_once=True)
 
     async def _sweep(self) -> None:
-        looked_at = await self.tokens.sweep()
+        looked_at = await self.sweeper.sweep()
         logger.info("swept: %d tokens were due", looked_at)
 
     async def _recover(self) -> None:
-        await self.tokens.recover()
+        await self.sweeper.recover()
 
     async def _look_ahead(self) -> None:
         await self.forecast.look_ahead()

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import anyio
 import httpx
-from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import PluginError, Unavailable
 from soulwatch.host import news
 from soulwatch.host.aftermath import Aftermath, Announce
-from soulwatch.host.agreed import agreed_time
 from soulwatch.host.attempt import Attempt
 from soulwatch.host.awake import fail_after_awake
 from soulwatch.host.breaker import Breakers
+from soulwatch.host.claims import Claims
 from soulwatch.host.clock import Clock
 from soulwatch.host.outbound import LARGEST_TOKEN_ANSWER, client_over
 from soulwatch.host.platforms import Platforms
@@ -30,7 +27,6 @@ from soulwatch.host.send_once import Replay, SendOnce
 from soulwatch.host.store import attempts, connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
-from soulwatch.host.vault import SealBroken
 from soulwatch.values import Token
 
 logger = logging.getLogger("soulwatch.tokens")
@@ -45,7 +41,7 @@ LONGEST_PAUSE_S = 1.0
 
 
 class Refresher:
-    """Claims connections and refreshes their tokens, one request a generation."""
+    """Refreshes the tokens of claimed connections, one request a generation."""
 
     def __init__(
         self,
@@ -56,7 +52,7 @@ class Refresher:
         policy: RefreshPolicy,
         announce: Announce,
         breakers: Breakers,
-        owner: str,
+        claims: Claims,
     ) -> None:
         self._database = database
         self._safe = safe
@@ -66,99 +62,8 @@ class Refresher:
         self._announce = announce
         self._breakers = breakers
         self._aftermath = Aftermath(database, platforms, breakers, clock, policy, announce)
-        self._owner = owner
+        self._claims = claims
         self._left_over: set[asyncio.Future[Token]] = set()
-
-    async def let_through(self, platform: str, *, is_urgent: bool = False) -> None:
-        """Return where a platform's token endpoint may be asked.
-
-        Raises Misconfigured while our client is refused, Unavailable while the platform is down.
-        """
-        facts = self._platforms.known(platform)
-        if facts is not None:
-            await self._breakers.let_through(facts.client_name, platform, is_urgent=is_urgent)
-
-    def at_once(self, platform: str) -> int:
-        """How many token requests of a platform may be under way together."""
-        return self._platforms.at_once(platform)
-
-    async def held_up(self) -> tuple[list[str], list[str]]:
-        """The platforms that need not be asked, and those that only what is urgent is sent to, being down.
-
-        The former are switched off or refuse our client until the next probe.
-        """
-        clients, down = await self._breakers.waiting()
-        return [*self._platforms.of_clients(clients), *self._platforms.switched_off()], sorted(down)
-
-    async def probing(self) -> set[str]:
-        """The platforms that one may ask now, to try whether all is well again."""
-        clients, down = await self._breakers.due()
-        return {*self._platforms.of_clients(clients), *down}
-
-    async def claim(
-        self, connection_id: str, generation: int | None = None, *, after_a_crash: bool = False
-    ) -> Attempt | None:
-        """Take the sole right to refresh, and write down the intent with it.
-
-        None where somebody else has it, or the token is no longer of `generation`: then it was refreshed meanwhile.
-        `after_a_crash` says that who had it before is certainly gone. Who is cancelled leaves no claim behind.
-        """
-        claiming = asyncio.ensure_future(self._claim(connection_id, generation, after_a_crash=after_a_crash))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait({claiming})
-                attempt = None if claiming.cancelled() or claiming.exception() else claiming.result()
-                if attempt is not None:
-                    await self._give_back(attempt)
-            raise
-
-    async def _claim(self, connection_id: str, generation: int | None, *, after_a_crash: bool) -> Attempt | None:
-        deadline = self._clock.monotonic() + self._policy.send_within * self._policy.lease.total_seconds()
-        async with self._database.writing() as transaction:
-            now = await agreed_time(self._clock, transaction)
-            until = now + self._policy.lease
-            row = await connections.claim(transaction, connection_id, self._owner, now, until, generation=generation)
-            if row is None:
-                return None
-            attempt: Attempt | None = None
-            is_in_doubt = False
-            for earlier in await attempts.open_of(transaction, connection_id, row.fence):
-                answer, is_doubtful = await self._take_up(transaction, row, earlier)
-                is_in_doubt |= is_doubtful
-                if answer is not None and attempt is None:
-                    attempt = Attempt(row, earlier.id, deadline, answer=answer)
-            if is_in_doubt and attempt is None and not row.is_ambiguous:
-                # Prompt retries begin with this doubt, whatever failed before it.
-                await connections.mark(transaction, row.id, row.fence, is_ambiguous=True, fail_count=0)
-                row = await connections.get(transaction, row.id) or row
-            if attempt is None:
-                journal_id = await attempts.intend(
-                    transaction,
-                    connection_id=connection_id,
-                    platform=row.platform,
-                    fence=row.fence,
-                    generation=row.generation,
-                    fingerprint=row.token_fingerprint,
-                    now=now,
-                )
-                attempt = Attempt(row, journal_id, deadline, is_in_doubt=is_in_doubt and not after_a_crash)
-            return attempt
-
-    async def _take_up(
-        self, transaction: AsyncConnection, row: Row[Any], earlier: Row[Any]
-    ) -> tuple[RawAnswer | None, bool]:
-        """What a claim before this one left behind: an answer to apply, or the doubt whether anything was sent."""
-        # The generation too: a platform may keep its refresh token, and then only that tells the attempts apart.
-        is_current = (earlier.generation, earlier.token_fingerprint) == (row.generation, row.token_fingerprint)
-        if is_current and earlier.state == "received" and earlier.answer is not None:
-            try:
-                return self._safe.open_answer(row, earlier.id, earlier.answer), False
-            except SealBroken:
-                logger.exception("a kept answer cannot be opened any more", extra={"connection": row.id})
-        await attempts.close(transaction, earlier.id, "unknown" if is_current else "superseded", self._clock.now())
-        return None, is_current
 
     async def refresh(self, attempt: Attempt) -> Token:
         """Carry out a claimed attempt. Raises SoulwatchError, the claim given back and the reason written down.
@@ -207,7 +112,7 @@ class Refresher:
         if broken is not None:
             raise await self._aftermath.settle(attempt, broken) from broken
         if fresh is None:
-            await self._give_back(attempt)
+            await self._claims.give_back(attempt)
             raise Unavailable("The refresh was cut off; ask again.")
         return await self._apply(attempt, fresh)
 
@@ -323,10 +228,3 @@ class Refresher:
             logger.info("disconnected during a refresh: revoking what it brought", extra={"connection": attempt.row.id})
             self._safe.forget(attempt.row)
             await self._platforms.revoke(attempt.row.platform, fresh)
-
-    async def _give_back(self, attempt: Attempt) -> None:
-        """Cut off: the claim is free at once, and the journal says how far it got."""
-        async with self._database.writing() as transaction:
-            if attempt.answer is None and (attempt.transport is None or not attempt.transport.is_sent):
-                await attempts.close(transaction, attempt.id, "not_sent", self._clock.now(), "cancelled")
-            await connections.let_go(transaction, attempt.row.id, attempt.row.fence)

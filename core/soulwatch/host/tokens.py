@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
 import anyio
-from anyio.abc import TaskGroup
 from sqlalchemy import Row
 
 from soulwatch.errors import NeedsReauth, NotFound, SoulwatchError, Unavailable
 from soulwatch.host import news
+from soulwatch.host.admission import Admission
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.attempt import Attempt
+from soulwatch.host.claims import Claims
 from soulwatch.host.clock import Clock
-from soulwatch.host.processes import is_gone
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
-from soulwatch.host.settling import PROMPT_TRIES, ended, few_of, is_urgent, reason_of
-from soulwatch.host.store import attempts, connections, events
+from soulwatch.host.settling import ended, is_urgent, reason_of
+from soulwatch.host.store import connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.values import Token
 
 logger = logging.getLogger("soulwatch.tokens")
 
-SWEEP_LIMIT = 1000
 LOOK_AGAIN_S = 0.05
 USABLE_FOR = timedelta(seconds=5)
 """A token with less life than this could end on its way to the platform."""
@@ -61,21 +58,21 @@ class Tokens:
         self,
         database: Database,
         safe: TokenSafe,
+        admission: Admission,
+        claims: Claims,
         refresher: Refresher,
         clock: Clock,
         policy: RefreshPolicy,
         announce: Announce,
-        is_gone: Callable[[str], bool] = is_gone,
     ) -> None:
         self._database = database
         self._safe = safe
-        self._is_gone = is_gone
+        self._admission = admission
+        self._claims = claims
         self._refresher = refresher
         self._clock = clock
         self._policy = policy
         self._announce = announce
-        self._limiters: dict[str, anyio.CapacityLimiter] = {}
-        self._in_hand: set[str] = set()
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
     async def fresh(self, connection_id: str, *, refused: str | None = None, is_asked_for: bool = False) -> Token:
@@ -118,12 +115,12 @@ class Tokens:
     async def _claim(self, row: Row[Any], usable: Token | None) -> Attempt | None:
         """The sole right to refresh; None where somebody has it, or where it can wait while our client is refused."""
         try:
-            await self._refresher.let_through(row.platform, is_urgent=is_urgent(row))
+            await self._admission.let_through(row.platform, is_urgent=is_urgent(row))
         except SoulwatchError:
             if usable:
                 return None
             raise
-        return await self._refresher.claim(row.id, row.generation)
+        return await self._claims.claim(row.id, row.generation)
 
     async def _refresh(self, attempt: Attempt, usable: Token | None) -> Token:
         try:
@@ -221,58 +218,14 @@ class Tokens:
                 )
             raise
 
-    async def sweep(self) -> int:
-        """Refresh every token that is due; how many were looked at. One that fails keeps no other waiting."""
-        async with anyio.create_task_group() as group:
-            begun = await self.sweep_into(group)
-        return begun  # noqa: RET504  - they are all done by now
-
-    async def sweep_into(self, group: TaskGroup) -> int:
-        """Begin, in `group`, to refresh what is due and not in hand; how many. It does not wait for them to end."""
-        without, down = await self._refresher.held_up()
-        async with self._database.reading() as transaction:
-            due = await connections.due(transaction, self._clock.now(), SWEEP_LIMIT, without, down, PROMPT_TRIES)
-        places = {platform: self._refresher.at_once(platform) for platform in await self._refresher.probing()}
-        begun = few_of([row for row in due if row.id not in self._in_hand], places)
-        self._in_hand.update(row.id for row in begun)
-        for row in begun:
-            group.start_soon(self._in_hand_once, row.id, row.platform)
-        return len(begun)
-
-    async def _in_hand_once(self, connection_id: str, platform: str) -> None:
-        try:
-            await self._in_turn(platform, partial(self.fresh, connection_id))
-        finally:
-            self._in_hand.discard(connection_id)
-
-    async def _in_turn(self, platform: str, work: Callable[[], Awaitable[object]]) -> None:
-        """Refresh one, not more of a platform at once than it allows."""
-        limiter = self._limiters.setdefault(platform, anyio.CapacityLimiter(self._refresher.at_once(platform)))
-        async with limiter:
-            await self._tried(work)
-
-    async def recover(self) -> int:
-        """Take up what a crash left open in the journal, before anything else and whether due or not."""
-        now = self._clock.now()
-        async with self._database.reading() as transaction:
-            left_open = await attempts.orphans(transaction, now)
-        gone = {row.lease_owner for row in left_open if row.lease_owner and self._is_gone(row.lease_owner)}
-        orphans = [
-            row for row in left_open if row.lease_until is None or row.lease_until <= now or row.lease_owner in gone
-        ]
-        async with anyio.create_task_group() as group:
-            for row in orphans:
-                take_up = partial(self._take_up, row, after_a_crash=row.lease_owner in gone)
-                group.start_soon(self._in_turn, row.platform, take_up)
-        return len(orphans)
-
-    async def _take_up(self, orphan: Row[Any], *, after_a_crash: bool) -> None:
+    async def take_up(self, orphan: Row[Any], *, after_a_crash: bool) -> None:
+        """Refresh what a crash left open, whether due or not. Raises SoulwatchError."""
         connection_id = orphan.connection_id
         turn = self._turns.setdefault(connection_id, Turn())
         if turn.lock.locked():
             return  # it is this process that is at it: a wall clock that jumped makes the lease look old
         async with turn.lock:
-            await self._refresher.let_through(orphan.platform, is_urgent=True)
+            await self._admission.let_through(orphan.platform, is_urgent=True)
             if after_a_crash or orphan.status == "needs_reauth":
                 async with self._database.writing() as transaction:
                     await connections.revive(transaction, connection_id, orphan.fence, self._clock.now())
@@ -280,23 +233,10 @@ class Tokens:
                         await connections.free(transaction, connection_id, orphan.fence)
             row = await self._row(connection_id)
             logger.info("taking up a refresh that was cut off", extra={"connection": connection_id})
-            attempt = await self._refresher.claim(connection_id, row.generation, after_a_crash=after_a_crash)
+            attempt = await self._claims.claim(connection_id, row.generation, after_a_crash=after_a_crash)
             if attempt is not None:
                 await self._refresher.refresh(attempt)
 
     async def close(self) -> None:
         """Let what was begun be written down."""
         await self._refresher.close()
-
-    async def next_due(self) -> datetime | None:
-        """When the next token is to be refreshed."""
-        async with self._database.reading() as transaction:
-            return await connections.next_due(transaction)
-
-    async def _tried(self, work: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await work()
-        except SoulwatchError as broken:
-            logger.debug("not refreshed: %s", broken)
-        except Exception:
-            logger.exception("a refresh failed in a way nobody foresaw")

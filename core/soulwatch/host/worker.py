@@ -14,8 +14,8 @@ from anyio.abc import TaskGroup
 
 from soulwatch.host.clock import Clock
 from soulwatch.host.poller import Poller
+from soulwatch.host.sweeper import Sweeper
 from soulwatch.host.ticker import Ticker
-from soulwatch.host.tokens import Tokens
 
 logger = logging.getLogger("soulwatch.worker")
 
@@ -34,9 +34,9 @@ class Worker:
     """Runs until stopped; each loop is restarted where it fails, and leaves a heartbeat where it does not."""
 
     def __init__(
-        self, tokens: Tokens, poller: Poller, ticker: Ticker, clock: Clock, *, most_polls: int, grace: timedelta
+        self, sweeper: Sweeper, poller: Poller, ticker: Ticker, clock: Clock, *, most_polls: int, grace: timedelta
     ) -> None:
-        self._tokens = tokens
+        self._sweeper = sweeper
         self._poller = poller
         self._ticker = ticker
         self._clock = clock
@@ -109,7 +109,7 @@ class Worker:
 
     async def _recover(self) -> None:
         try:
-            await self._tokens.recover()
+            await self._sweeper.recover()
         except Exception:
             logger.exception("what was cut off could not be taken up; it is tried again soon")
 
@@ -118,8 +118,8 @@ class Worker:
             self._beats["refreshing"] = self._clock.now()
             self._wake_refreshing = anyio.Event()
             # A platform that is slow to answer holds up its own tokens and no other's.
-            await self._tokens.sweep_into(group)
-            await self._rest(await self._tokens.next_due(), self._wake_refreshing)
+            await self._sweeper.sweep_into(group)
+            await self._rest(await self._sweeper.next_due(), self._wake_refreshing)
 
     async def _poll_what_is_due(self, group: TaskGroup) -> None:
         while not self._stopping.is_set():

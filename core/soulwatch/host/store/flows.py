@@ -62,6 +62,12 @@ async def expired(connection: AsyncConnection, now: datetime) -> list[Row[Any]]:
     return list((await connection.execute(select(flows).where(flows.c.expires_at <= now))).all())
 
 
+async def finish(connection: AsyncConnection, flow_id: str, now: datetime) -> bool:
+    """A flow has come to what it was for; False where its time was over before, and it is or will be pruned."""
+    done = await connection.execute(delete(flows).where(flows.c.id == flow_id, flows.c.expires_at > now))
+    return bool(done.rowcount)
+
+
 async def forget(connection: AsyncConnection, flow_id: str) -> None:
     """A flow is over."""
     await connection.execute(delete(flows).where(flows.c.id == flow_id))

@@ -22,8 +22,8 @@ from soulwatch.errors import (
     SoulwatchError,
     Unavailable,
 )
+from soulwatch.host.accounts import FlowRefused
 from soulwatch.host.clock import Clock
-from soulwatch.host.connecting import FlowRefused
 
 logger = logging.getLogger("soulwatch.web")
 
