@@ -38,7 +38,7 @@ class DyingLater(Dying):
 
 def put_in(host, loop, trouble):
     where, name, kind = {
-        "refreshing": (host.tokens, "next_due", DyingLater),
+        "refreshing": (host.sweeper, "next_due", DyingLater),
         "polling": (host.poller, "claim_due", DyingLater),
         "ticker": (host.worker._ticker._scheduler, "run_pending", DyingSoon),
     }[loop]

@@ -75,7 +75,7 @@ async def _execute(self: Any, function: Callable[..., Any], *args: Any, **kwargs
                 raise
         await machine.sleep(0.001 + machine.random() / 50)
     if name != "commit":
-        machine.cursors.add(function.__self__)  # type: ignore[attr-defined]
+        machine.cursors.add(result)
     await machine.step(f"after {name}")
     return result
 

@@ -149,8 +149,8 @@ class Simulation:
         return owner not in {machine.name for machine in self.machines.values() if not machine.is_dead}
 
     def journal(self) -> list[str]:
-        """The states of all attempts, as they are in the file at this moment."""
-        with closing(sqlite3.connect(self.file)) as connection:
+        """The states of all attempts, as they are in the file at this moment, whoever holds a lock on it."""
+        with closing(sqlite3.connect(f"file:{self.file}?immutable=1", uri=True)) as connection:
             return [state for (state,) in connection.execute("SELECT state FROM refresh_attempts ORDER BY id")]
 
     async def bury(self, name: str) -> None:

@@ -115,7 +115,7 @@ SAFEGUARDS = (
     Safeguard(
         "fence",
         "who was overtaken writes over what came later",
-        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[33]",
+        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[27]",
         _no_fence,
     ),
     Safeguard(
@@ -127,7 +127,7 @@ SAFEGUARDS = (
     Safeguard(
         "send guard",
         "a process that stood still sends a token that was used meanwhile",
-        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[23]",
+        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[17]",
         _no_send_guard,
     ),
     Safeguard(

@@ -20,7 +20,7 @@ class Admission:
         """
         facts = self._platforms.known(platform)
         if facts is not None:
-            await self._breakers.let_through(facts.client_name, platform, is_urgent=is_urgent)
+            await self._breakers.let_through(self._platforms.client_key(facts), platform, is_urgent=is_urgent)
 
     def at_once(self, platform: str) -> int:
         """How many token requests of a platform may be under way together."""

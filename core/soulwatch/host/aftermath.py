@@ -130,10 +130,10 @@ class Aftermath:
         as_it_was = {"next_refresh_at": row.next_refresh_at, "fail_count": row.fail_count}
         if error.is_client:
             if attempt.client is None or not self._platforms.try_next_secret(facts, attempt.client):
-                await self._breakers.refused(transaction, facts.client_name, error)
+                await self._breakers.refused(transaction, self._platforms.client_key(facts), error)
             return as_it_was
         same = (await attempts.outcomes(transaction, row.platform, now - MASS_WINDOW)).get("Misconfigured", 0)
         if same + 1 < FROM_SEVERAL:
             return {}
-        await self._breakers.refused(transaction, facts.client_name, error)
+        await self._breakers.refused(transaction, self._platforms.client_key(facts), error)
         return as_it_was

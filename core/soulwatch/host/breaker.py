@@ -22,6 +22,7 @@ from soulwatch.host.store.tables import breakers
 logger = logging.getLogger("soulwatch.breaker")
 
 PROBE_EVERY = timedelta(minutes=1)
+KEPT_UNTRIED = timedelta(days=1)
 DOWN = "down:"
 """What stands before a platform's name, where the breaker is that of the platform and not of a client."""
 DOWN_FROM = 3
@@ -79,7 +80,7 @@ class Breakers:
             logger.error(
                 "OPERATOR: the OAuth client %r is refused: %s No connection is touched; refreshing goes on by itself "
                 "once it is mended.",
-                client,
+                client.partition("#")[0],
                 error,
             )
 
@@ -107,13 +108,13 @@ class Breakers:
         self._open.add(key)
         probe_at = until or now + PROBE_EVERY
         row = {"client": key, "opened_at": now, "probe_at": probe_at, "message": str(error)}
-        opened = await transaction.execute(upsert(transaction, breakers, row, ("client",), ()))
+        opened = await transaction.execute(upsert(transaction, breakers, row, ("client",)))
         return bool(opened.rowcount == 1)
 
     async def taken(self, transaction: AsyncConnection, client: str) -> None:
         """The platform took our client: close its breaker, if it was open."""
         if await self._closed(transaction, client):
-            logger.warning("the OAuth client %r is taken again: refreshing goes on", client)
+            logger.warning("the OAuth client %r is taken again: refreshing goes on", client.partition("#")[0])
 
     async def answered(self, transaction: AsyncConnection, platform: str) -> bool:
         """The platform answered, whatever it said; whether that was news."""
@@ -136,6 +137,12 @@ class Breakers:
     async def due(self) -> tuple[set[str], set[str]]:
         """The same whose next probe is due."""
         return await self._among(breakers.c.probe_at <= self._clock.now())
+
+    async def prune(self) -> None:
+        """Forget what nobody has tried for long: a client that is no longer set, a platform without connections."""
+        async with self._database.writing() as transaction:
+            long_ago = self._clock.now() - KEPT_UNTRIED
+            await transaction.execute(delete(breakers).where(breakers.c.probe_at < long_ago))
 
     async def _among(self, which: ColumnElement[bool]) -> tuple[set[str], set[str]]:
         query = select(breakers.c.client).where(which)

@@ -61,7 +61,8 @@ class Claims:
                 return None
             attempt: Attempt | None = None
             is_in_doubt = False
-            for earlier in await attempts.open_of(transaction, connection_id, row.fence):
+            left_open = await attempts.open_of(transaction, connection_id, row.fence) if row.is_left_open else ()
+            for earlier in left_open:
                 answer, is_doubtful = await self._take_up(transaction, row, earlier)
                 is_in_doubt |= is_doubtful
                 if answer is not None and attempt is None:

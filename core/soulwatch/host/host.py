@@ -188,6 +188,7 @@ class Host:
     async def _prune(self) -> None:
         await self.access.prune()
         await self.connecting.prune()
+        await self.breakers.prune()
         now = self.clock.now()
         async with self.database.writing() as transaction:
             await events.prune(transaction, now - EVENTS_ARE_KEPT)

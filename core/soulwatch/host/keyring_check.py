@@ -42,7 +42,7 @@ async def remember(ring: KeyRing, database: Database, clock: Clock) -> None:
         return
     row = {"kid": ring.kids[0], "value": ring.key_check(), "created_at": clock.now()}
     async with database.writing() as transaction:
-        await transaction.execute(upsert(transaction, key_checks, row, ("kid",), ()))
+        await transaction.execute(upsert(transaction, key_checks, row, ("kid",)))
 
 
 async def _known(database: Database) -> list[bytes]:

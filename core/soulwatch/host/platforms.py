@@ -6,6 +6,7 @@ import logging
 import ssl
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from hashlib import sha256
 
 import httpx
 
@@ -111,9 +112,20 @@ class Platforms:
         self._secret_in_use[facts.client_name] = following
         return following != 0
 
-    def of_clients(self, names: Collection[str]) -> list[str]:
-        """The platforms that use these OAuth clients of ours."""
-        return [plugin.name for plugin in self._plugins.platforms if plugin.facts.client_name in names]
+    def client_key(self, facts: Platform) -> str:
+        """Our OAuth client as it is set now: under another id or secret it is another one, not to blame for the first.
+
+        What stands for the secrets is far too short to find one by.
+        """
+        found = self._settings.client(facts.client_name)
+        if found is None:
+            return facts.client_name
+        secrets = [secret.get_secret_value() for secret in (found.secret, *found.old_secrets) if secret]
+        return f"{facts.client_name}#{sha256(chr(0).join([found.id, *secrets]).encode()).hexdigest()[:8]}"
+
+    def of_clients(self, keys: Collection[str]) -> list[str]:
+        """The platforms that use these OAuth clients of ours, given as `client_key` has them."""
+        return [plugin.name for plugin in self._plugins.platforms if self.client_key(plugin.facts) in keys]
 
     def title(self, name: str) -> str:
         """What people call a platform, installed or not."""

@@ -205,7 +205,7 @@ class Refresher:
             )
             if applied:
                 await attempts.close(transaction, attempt.id, "applied", now)
-                await self._breakers.taken(transaction, self._platforms.facts(row.platform).client_name)
+                await self._breakers.taken(transaction, self._platforms.client_key(self._platforms.facts(row.platform)))
                 await self._aftermath.answered(transaction, row.platform)
                 told = await events.append(transaction, told, now)
         if not applied:

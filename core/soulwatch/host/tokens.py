@@ -114,12 +114,13 @@ class Tokens:
 
     async def _claim(self, row: Row[Any], usable: Token | None) -> Attempt | None:
         """The sole right to refresh; None where somebody has it, or where it can wait while our client is refused."""
-        try:
-            await self._admission.let_through(row.platform, is_urgent=is_urgent(row))
-        except SoulwatchError:
-            if usable:
-                return None
-            raise
+        if row.is_any_breaker_open:
+            try:
+                await self._admission.let_through(row.platform, is_urgent=is_urgent(row))
+            except SoulwatchError:
+                if usable:
+                    return None
+                raise
         return await self._claims.claim(row.id, row.generation)
 
     async def _refresh(self, attempt: Attempt, usable: Token | None) -> Token:

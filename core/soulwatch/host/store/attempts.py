@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, func, or_, select, update
+from sqlalchemy import Row, bindparam, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.tables import attempts, connections
 
 OPEN = ("intent", "received")
 """States that somebody has to come back to: sent perhaps, or answered and not yet applied."""
+INTEND = attempts.insert().returning(attempts.c.id)
+CHANGE = update(attempts).where(attempts.c.id == bindparam("its_id"))
 
 
 async def intend(
@@ -26,27 +28,21 @@ async def intend(
     now: datetime,
 ) -> int:
     """Write down that a refresh is about to be sent; the attempt's id."""
-    written = await connection.execute(
-        attempts.insert()
-        .values(
-            connection_id=connection_id,
-            platform=platform,
-            fence=fence,
-            generation=generation,
-            token_fingerprint=fingerprint,
-            state="intent",
-            started_at=now,
-        )
-        .returning(attempts.c.id)
-    )
-    return int(written.scalar_one())
+    intent = {
+        "connection_id": connection_id,
+        "platform": platform,
+        "fence": fence,
+        "generation": generation,
+        "token_fingerprint": fingerprint,
+        "state": "intent",
+        "started_at": now,
+    }
+    return int((await connection.execute(INTEND, intent)).scalar_one())
 
 
 async def receive(connection: AsyncConnection, attempt_id: int, sealed: bytes) -> None:
     """Keep the raw answer, sealed."""
-    await connection.execute(
-        update(attempts).where(attempts.c.id == attempt_id).values(state="received", answer=sealed)
-    )
+    await connection.execute(CHANGE, {"its_id": attempt_id, "state": "received", "answer": sealed})
 
 
 async def close(
@@ -56,11 +52,8 @@ async def close(
 
     `outcome` says in one word whose matter it was.
     """
-    await connection.execute(
-        update(attempts)
-        .where(attempts.c.id == attempt_id)
-        .values(state=state, answer=None, outcome=outcome or state, detail=detail[:500], finished_at=now)
-    )
+    closed = {"state": state, "answer": None, "outcome": outcome or state, "detail": detail[:500], "finished_at": now}
+    await connection.execute(CHANGE, {"its_id": attempt_id, **closed})
 
 
 async def open_of(connection: AsyncConnection, connection_id: str, before_fence: int) -> Sequence[Row[Any]]:

@@ -6,11 +6,42 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, case, delete, func, or_, select, true, update
+from sqlalchemy import Row, bindparam, case, delete, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from soulwatch.host.store.tables import attempts, connections, data_keys, polls
+from soulwatch.host.store.attempts import OPEN
+from soulwatch.host.store.tables import attempts, breakers, connections, data_keys, polls
 from soulwatch.values import Account, Connection
+
+# What every refresh does is built once: SQLAlchemy would take as long to build it as SQLite to carry it out.
+ITS_KEY = (
+    select(data_keys.c.sealed_key)
+    .where(data_keys.c.connection_id == connections.c.id)
+    .scalar_subquery()
+    .label("sealed_key")
+)
+IS_ANY_BREAKER_OPEN = exists(select(breakers.c.client)).label("is_any_breaker_open")
+IS_LEFT_OPEN = exists(
+    select(attempts.c.id).where(
+        attempts.c.connection_id == connections.c.id,
+        attempts.c.state.in_(OPEN),
+        attempts.c.fence < connections.c.fence,
+    )
+).label("is_left_open")
+WITH_KEY = select(connections, ITS_KEY, IS_ANY_BREAKER_OPEN)
+ONE = WITH_KEY.where(connections.c.id == bindparam("its_id"))
+CLAIM = (
+    update(connections)
+    .where(
+        connections.c.id == bindparam("its_id"),
+        connections.c.generation == func.coalesce(bindparam("its_generation"), connections.c.generation),
+        connections.c.status == "connected",
+        or_(connections.c.lease_until.is_(None), connections.c.lease_until <= bindparam("its_time")),
+    )
+    .values(lease_owner=bindparam("owner"), lease_until=bindparam("until"), fence=connections.c.fence + 1)
+)
+CLAIMED = select(connections, ITS_KEY, IS_LEFT_OPEN).where(connections.c.id == bindparam("its_id"))
+HELD = update(connections).where(connections.c.id == bindparam("its_id"), connections.c.fence == bindparam("its_fence"))
 
 
 def as_value(row: Row[Any]) -> Connection:
@@ -25,17 +56,9 @@ def as_value(row: Row[Any]) -> Connection:
     )
 
 
-def _with_key() -> Select[Any]:
-    return select(connections, data_keys.c.sealed_key).join(
-        data_keys, data_keys.c.connection_id == connections.c.id, isouter=True
-    )
-
-
 async def get(connection: AsyncConnection, connection_id: str) -> Row[Any] | None:
-    """One connection with its sealed data key."""
-    found: Row[Any] | None = (
-        await connection.execute(_with_key().where(connections.c.id == connection_id))
-    ).one_or_none()
+    """One connection with its sealed data key, and whether any breaker is open."""
+    found: Row[Any] | None = (await connection.execute(ONE, {"its_id": connection_id})).one_or_none()
     return found
 
 
@@ -47,7 +70,7 @@ async def find(
     account_id: str | None = None,
 ) -> Sequence[Row[Any]]:
     """Connections of a user, a platform, an account: whatever is given; oldest first."""
-    query = _with_key().order_by(connections.c.created_at, connections.c.id)
+    query = WITH_KEY.order_by(connections.c.created_at, connections.c.id)
     for column, value in (("user_id", user), ("platform", platform), ("account_id", account_id)):
         if value is not None:
             query = query.where(connections.c[column] == value)
@@ -84,22 +107,15 @@ async def claim(
     *,
     generation: int | None = None,
 ) -> Row[Any] | None:
-    """Take the sole right to refresh a connection until `until`.
+    """Take the sole right to refresh a connection until `until`; `is_left_open` tells of attempts before this one.
 
     None where somebody has it, none may, or its token is of another generation than the one asked about.
     """
-    taken = await connection.execute(
-        update(connections)
-        .where(
-            connections.c.id == connection_id,
-            true() if generation is None else connections.c.generation == generation,
-            connections.c.status == "connected",
-            or_(connections.c.lease_until.is_(None), connections.c.lease_until <= now),
-        )
-        .values(lease_owner=owner, lease_until=until, fence=connections.c.fence + 1)
-        .returning(connections.c.id)
-    )
-    return await get(connection, connection_id) if taken.one_or_none() else None
+    asked = {"its_id": connection_id, "its_generation": generation, "its_time": now, "owner": owner, "until": until}
+    if (await connection.execute(CLAIM, asked)).rowcount != 1:
+        return None
+    row: Row[Any] = (await connection.execute(CLAIMED, {"its_id": connection_id})).one()
+    return row
 
 
 async def let_go(connection: AsyncConnection, connection_id: str, fence: int, **values: Any) -> bool:
@@ -109,9 +125,7 @@ async def let_go(connection: AsyncConnection, connection_id: str, fence: int, **
 
 async def mark(connection: AsyncConnection, connection_id: str, fence: int, **values: Any) -> bool:
     """Write `values` and keep the claim; False where the fence has moved on."""
-    done = await connection.execute(
-        update(connections).where(connections.c.id == connection_id, connections.c.fence == fence).values(**values)
-    )
+    done = await connection.execute(HELD, {"its_id": connection_id, "its_fence": fence, **values})
     return done.rowcount == 1
 
 

@@ -14,8 +14,9 @@ from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import PoolResetState
 
 from soulwatch.errors import SettingsError
 
@@ -63,20 +64,21 @@ class Database:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.schema = schema
-        options: dict[str, Any] = (
-            {"connect_args": {"timeout": BUSY_TIMEOUT_S, "factory": TidyConnection}} if self.is_sqlite else {}
-        )
-        if not self.is_sqlite:
-            options = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
+        options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
+        if self.is_sqlite:
+            connect = {"timeout": BUSY_TIMEOUT_S, "factory": TidyConnection}
+            options = {"connect_args": connect, "pool_reset_on_return": None}  # _reset_sqlite does it
         self.engine: AsyncEngine = create_async_engine(
             parsed, json_serializer=_as_text, json_deserializer=_as_text, hide_parameters=True, **options
         )
         if schema:
             self.engine = self.engine.execution_options(schema_translate_map={None: schema})
+        self._to_write = self.engine.execution_options(soulwatch_writes=True)
         self._writer = anyio.Lock()
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(self.engine.sync_engine, "reset", _reset_sqlite)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -94,10 +96,8 @@ class Database:
                 # One writer at a time anyway: queueing here is fair, SQLite's busy loop is not.
                 await stack.enter_async_context(self._writer)
             with anyio.CancelScope(shield=True):
-                async with self.engine.connect() as connection:
-                    await connection.execution_options(soulwatch_writes=True)
-                    async with connection.begin():
-                        yield connection
+                async with self._to_write.begin() as connection:
+                    yield connection
 
     def make_private(self) -> None:
         """Make a SQLite file that is not there yet, for its owner alone; its journals get the same rights."""
@@ -126,16 +126,18 @@ class Database:
 
 
 def upsert(
-    connection: AsyncConnection, table: Table, values: dict[str, Any], key: tuple[str, ...], update: tuple[str, ...]
+    connection: AsyncConnection,
+    table: Table,
+    values: dict[str, Any],
+    key: tuple[str, ...],
+    update: dict[str, Any] | None = None,
 ) -> Any:
-    """An INSERT that updates the columns `update` where a row with the same `key` exists."""
+    """An INSERT that updates, where a row with the same `key` exists, what is in `update`; nothing without it."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     statement = dialect.insert(table).values(values)
-    if not update:
+    if update is None:
         return statement.on_conflict_do_nothing(index_elements=key)
-    return statement.on_conflict_do_update(
-        index_elements=key, set_={name: getattr(statement.excluded, name) for name in update}
-    )
+    return statement.on_conflict_do_update(index_elements=key, set_=update)
 
 
 def _as_text(value: Any) -> Any:
@@ -165,5 +167,19 @@ def _set_up(connection: Any) -> None:
 
 def _begin_sqlite(connection: SyncConnection) -> None:
     # A writer that begins by reading could find, too late, that somebody else wrote meanwhile.
-    writes = connection.get_execution_options().get("soulwatch_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    begin = "BEGIN IMMEDIATE" if connection.get_execution_options().get("soulwatch_writes") else "BEGIN"
+    adapted: Any = connection.connection.dbapi_connection
+    try:
+        # By the driver's own shortcut: a cursor of SQLAlchemy's goes to the thread and back three times.
+        adapted.run_async(lambda driver: driver.execute(begin))
+    except sqlite3.Error as broken:
+        raise OperationalError(begin, None, broken) from broken
+    except BaseException:
+        connection.invalidate()  # who is cancelled here cannot know whether it has begun
+        raise
+
+
+def _reset_sqlite(connection: Any, _record: Any, state: PoolResetState) -> None:
+    # A COMMIT that failed leaves its transaction open; after all others a rollback is a way to the thread for nothing.
+    if not state.terminate_only and connection.driver_connection.in_transaction:
+        connection.rollback()

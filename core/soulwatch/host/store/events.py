@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.database import upsert
@@ -16,31 +16,30 @@ from soulwatch.host.store.items import storable
 from soulwatch.host.store.tables import events, user_streams
 from soulwatch.values import Event
 
+INSERT = events.insert()
+
 
 async def append(connection: AsyncConnection, happened: Sequence[Event], now: datetime) -> list[Event]:
     """Store events, numbered within their user; the row lock on the stream makes commit order the order."""
     told = []
     for event in happened:
-        await connection.execute(
-            upsert(connection, user_streams, {"user_id": event.user, "last_seq": 0}, ("user_id",), ())
-        )
+        first = {"user_id": event.user, "last_seq": 1}
+        following = {"last_seq": user_streams.c.last_seq + 1}
         counted = await connection.execute(
-            update(user_streams)
-            .where(user_streams.c.user_id == event.user)
-            .values(last_seq=user_streams.c.last_seq + 1)
-            .returning(user_streams.c.last_seq)
+            upsert(connection, user_streams, first, ("user_id",), following).returning(user_streams.c.last_seq)
         )
         stored = replace(event, seq=counted.scalar_one(), at=now)
         await connection.execute(
-            events.insert().values(
-                user_id=stored.user,
-                seq=stored.seq,
-                type=stored.type,
-                platform=stored.platform,
-                connection_id=stored.connection,
-                data=storable(msgspec.json.encode(stored.data)),
-                at=now,
-            )
+            INSERT,
+            {
+                "user_id": stored.user,
+                "seq": stored.seq,
+                "type": stored.type,
+                "platform": stored.platform,
+                "connection_id": stored.connection,
+                "data": storable(msgspec.json.encode(stored.data)),
+                "at": now,
+            },
         )
         told.append(stored)
     return told

@@ -27,7 +27,7 @@ async def arrange(
     """Make sure each data type has its row; one that exists keeps its cursor, and is due no later than said."""
     for data_type, due_at in due:
         row = {"connection_id": connection_id, "platform": platform, "data_type": data_type, "due_at": due_at}
-        await connection.execute(upsert(connection, polls, row, ("connection_id", "data_type"), ()))
+        await connection.execute(upsert(connection, polls, row, ("connection_id", "data_type")))
         is_it = (polls.c.connection_id == connection_id) & (polls.c.data_type == data_type)
         # A schedule may have changed since; a wait that a platform asked for is left alone.
         is_late = true() if due_at is None else or_(polls.c.due_at.is_(None), polls.c.due_at > due_at)

@@ -263,7 +263,7 @@ passes = Table(
 breakers = Table(
     "client_breakers",
     metadata,
-    Column("client", Text, primary_key=True, comment="the name our OAuth client is set under"),
+    Column("client", Text, primary_key=True, comment="our OAuth client with a trace of its secret; or a platform"),
     Column("opened_at", UtcDateTime, nullable=False),
     Column("probe_at", UtcDateTime, nullable=False, comment="when one refresh may try whether it was mended"),
     Column("message", Text, nullable=False),

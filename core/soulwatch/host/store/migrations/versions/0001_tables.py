@@ -27,7 +27,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "client_breakers",
-        sa.Column("client", sa.Text(), nullable=False, comment="the name our OAuth client is set under"),
+        sa.Column(
+            "client",
+            sa.Text(),
+            nullable=False,
+            comment="our OAuth client with a trace of its secret; or a platform",
+        ),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column(
             "probe_at",
