@@ -22,10 +22,13 @@ STORIES = {
     "no rotation, and grants are called dead that are not": Story(rotation="none", weather={"lied": 0.3}, kills=2),
     # Ten seconds are enough for a lost answer and for a crash, where the process is started again at once.
     "ten seconds of grace, answers are lost and processes die": Story(
-        grace=10, weather={"refused": 0.05, "request_lost": 0.05, "answer_cut": 0.1, "unwell": 0.05}, kills=5
+        grace=10,
+        weather={"refused": 0.05, "request_lost": 0.05, "answer_cut": 0.1, "unwell": 0.05},
+        kills=5,
     ),
-    # An answer that hangs is given up after 20 s, a stopped process keeps its lease for 60, an outage lasts up to 30,
-    # and then it is tried again every minute: one after the other they take long.
+    "ten seconds of grace, and answers hang": Story(grace=10, weather={"answer_hangs": 0.2}, callers=0),
+    # A stopped process keeps its lease for 60 s, an outage lasts up to 30, and then it is tried again every minute:
+    # one after the other they take long.
     "five minutes of grace, everything goes wrong": Story(
         grace=300, weather=BAD, kills=4, stops=2, longest_stop=50, outages=2, full_disks=2, reconnects=1
     ),

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sim.checks import Checks
 from sim.machine import RUNNING, START, Died, Machine, WallTime
 from sim.wire import Sent, Weather, Wire, transport_over
 
-from soulwatch import Account, Token
+from soulwatch import Account, Connector, Token
 from soulwatch.host.host import Host
 from soulwatch.host.outbound import Outbound
 from soulwatch.host.plugins import Plugins
@@ -135,14 +135,15 @@ class Simulation:
 
     async def _open(self, machine: Machine) -> Host:
         plugins = Plugins()
-        plugins.register(sandbox, "sandbox", "soulwatch-sandbox")
+        facts = replace(sandbox.facts, oauth=replace(sandbox.facts.oauth, rotation=self.story.rotation))  # type: ignore[arg-type]
+        plugins.register(Connector(facts, sandbox.endpoints), "sandbox", "soulwatch-sandbox")
         host = await Host.open(self.settings, clock=machine, policy=self.policy, plugins=plugins)
         host.sweeper._is_gone = self._is_gone
         host.tokens._claims._owner = host.poller._owner = machine.name
         wire = Wire(self.sandbox.app, machine, self.weather, self.sent, self._spare)
         self.wires.append(wire)
-        facts = host.platforms.addresses("sandbox")
-        host.platforms._ways["sandbox"] = Outbound(facts, transport_over(wire))
+        addresses = host.platforms.addresses("sandbox")
+        host.platforms._ways["sandbox"] = Outbound(addresses, transport_over(wire))
         return host
 
     def _is_gone(self, owner: str) -> bool:

@@ -31,6 +31,9 @@ from soulwatch.values import Token
 
 logger = logging.getLogger("soulwatch.tokens")
 
+PATIENCE_IN_GRACE_S = 6.0
+"""The first time a platform is asked that takes a used token again for a while: an answer that hangs is given up early
+enough for that. After an unknown outcome the while may be over, and a platform that is only slow has its full time."""
 LET_FINISH_S = 3.0
 """Who is cancelled still waits so long for a request that has left: to cut it off could cost the grant."""
 
@@ -151,7 +154,10 @@ class Refresher:
         async def keep(answer: RawAnswer) -> None:
             await self._keep(attempt, self._safe.seal_answer(attempt.row, attempt.id, answer))
 
-        way = self._platforms.way(attempt.row.platform).limited(LARGEST_TOKEN_ANSWER, self._policy.exchange_within_s)
+        row, within_s = attempt.row, self._policy.exchange_within_s
+        if self._platforms.facts(row.platform).oauth.rotation == "grace" and not row.is_ambiguous:
+            within_s = min(within_s, PATIENCE_IN_GRACE_S)
+        way = self._platforms.way(row.platform).limited(LARGEST_TOKEN_ANSWER, within_s)
         attempt.transport = SendOnce(way, self._clock, attempt.deadline, keep)
         return attempt.transport
 
