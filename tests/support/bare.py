@@ -12,11 +12,15 @@ from typing import Self
 class Server:
     """A bare socket that answers every request with the same bytes, piece by piece."""
 
-    def __init__(self, *pieces: bytes, pause: float = 0.0, context: ssl.SSLContext | None = None) -> None:
-        self.pieces, self.pause, self.context = pieces, pause, context
+    def __init__(
+        self, *pieces: bytes, pause: float = 0.0, context: ssl.SSLContext | None = None, keeps_open: bool = False
+    ) -> None:
+        self.pieces, self.pause, self.context, self.keeps_open = pieces, pause, context, keeps_open
+        self.visits = 0
+        """How many connections were opened."""
         self.asked: list[str] = []
         """The heads of the requests that came."""
-        self._visits: set[asyncio.Task[None] | None] = set()
+        self._open: set[asyncio.Task[None] | None] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
@@ -26,13 +30,14 @@ class Server:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for visit in self._visits:
+        for visit in self._open:
             visit.cancel()
-        await asyncio.gather(*self._visits, return_exceptions=True)
+        await asyncio.gather(*self._open, return_exceptions=True)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._visits.add(asyncio.current_task())
+        self._open.add(asyncio.current_task())
+        self.visits += 1
         try:
             await self._answer(reader, writer)
         finally:
@@ -40,13 +45,18 @@ class Server:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            for piece in self.pieces:
-                writer.write(piece)
-                await writer.drain()
-                await asyncio.sleep(self.pause)
+            await self._answer_once(reader, writer)
+            while self.keeps_open:
+                await self._answer_once(reader, writer)
             writer.close()
             await writer.wait_closed()
+
+    async def _answer_once(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        for piece in self.pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(self.pause)
 
 
 def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> bytes:

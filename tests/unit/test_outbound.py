@@ -5,6 +5,7 @@ import time
 import tracemalloc
 import zlib
 
+import anyio
 import httpx
 import pytest
 from cryptography import x509
@@ -45,6 +46,18 @@ async def way_to(server, context=None, **limits):
     way = Outbound(found.addresses, found._inner, **limits)
     async with client_over(way) as http:
         yield http
+
+
+@pytest.mark.fault("F12", how="real")
+async def test_a_connection_is_used_again_at_once_but_not_after_it_was_idle_so_long_that_the_platform_may_close_it():
+    async with Server(answer(), keeps_open=True) as server, way_to(server) as http:
+        for _ in range(3):
+            await http.get("https://one.example/")
+        assert server.visits == 1
+        await anyio.sleep(1.5)
+        await http.get("https://one.example/")
+        assert server.visits == 2
+        assert len(server.asked) == 4
 
 
 # Where a request goes

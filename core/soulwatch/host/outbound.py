@@ -17,6 +17,9 @@ from soulwatch.platform import Platform
 
 CONNECT_TIMEOUT_S = 5.0
 TOTAL_TIMEOUT_S = 20.0
+# Servers close idle connections, many after 5 s. A refresh sent at that moment is lost without anybody knowing whether
+# it arrived, so a connection is left well before.
+MOST_IDLE_S = 1.0
 LARGEST_ANSWER = 8 * 1024 * 1024
 LARGEST_TOKEN_ANSWER = 64 * 1024
 GZIP = 31  # zlib's wbits for a gzip stream
@@ -153,9 +156,10 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
 
 def open_way(addresses: Addresses, context: ssl.SSLContext, concurrency: int) -> Outbound:
     """A way out with connections of its own, `concurrency` at most."""
-    inner = httpx.AsyncHTTPTransport(
-        verify=context, limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+    limits = httpx.Limits(
+        max_connections=concurrency, max_keepalive_connections=concurrency, keepalive_expiry=MOST_IDLE_S
     )
+    inner = httpx.AsyncHTTPTransport(verify=context, limits=limits)
     return Outbound(addresses, inner)
 
 
