@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from soulwatch.host import access, forecast, host, outbound, refresher, settling
+from soulwatch.host import access, forecast, host, outbound, refresher, settling, worker
 from soulwatch.host.settling import reason_of
 from soulwatch.host.store import attempts
 from soulwatch.host.timing import COOL_DOWNS_S, PROMPT_RETRIES_S, RefreshPolicy
@@ -78,7 +78,7 @@ def test_the_numbers_of_refreshing_are_those_of_the_code():
         f"whole exchange {outbound.TOTAL_TIMEOUT_S:g}",
         f"{outbound.LARGEST_TOKEN_ANSWER // 1024} KiB",
         f"at least {POLICY.floor.total_seconds():g} seconds",
-        f"every {host.RECOVER_EVERY_S} seconds after",
+        f"every {worker.RECOVER_EVERY_S:g} seconds after",
         f"for {host.ATTEMPTS_ARE_KEPT.days} days",
         f"more than {settling.MASS} connections dead",
         "{}, {} and {} days before".format(*forecast.TOLD_BEFORE_DAYS),

@@ -256,7 +256,7 @@ async def test_a_backup_from_before_a_change_of_the_key_opens_with_the_older_key
         async with world.host(encryption_key=both) as host:
             assert opened(host, await rows_of(host, REPLACES)) == tokens
             await world.connect(host, user="bea")
-            assert await rekeying.rotate(host.database, host.vault) == 1
+            assert await rekeying.rotate(host.database, host.vault) == rekeying.Rotated(moved=1)
         async with world.host(encryption_key=new) as host:
             [ada] = await host.accounts.rows(user="ada")
             assert opened(host, [ada]) == tokens

@@ -92,12 +92,12 @@ async def test_a_web_page_that_asks_to_wait_is_waited_for_as_long_as_makes_sense
         await expire(world, host, connection)
         dates = {LATER: clock.now() + timedelta(seconds=600), EARLIER: clock.now() - timedelta(days=400)}
         said = format_datetime(dates[said], usegmt=True) if said in dates else said
-        way = host.platforms.way("sandbox")
+        way = host.platforms.token_way("sandbox")
         page = httpx.Response(503, headers={"Retry-After": said}, html="<h1>Back soon</h1>")
         impatient(host, 5, httpx.MockTransport(lambda _request: page))
         with pytest.raises(Unavailable):
             await host.ensure_fresh_token("ada", "sandbox")
-        host.platforms._ways["sandbox"] = way
+        host.platforms._ways["sandbox", "tokens"] = way
 
         row = await host.accounts.row(connection.id)
         waits = (row.next_refresh_at - clock.now()).total_seconds()

@@ -126,10 +126,54 @@ async def test_a_token_without_end_that_is_refused_twice_is_its_users_matter(ope
         assert await host.ensure_fresh_token("ada", "github") == token
 
         await clock.advance(61)
+        world.sandbox.revoke_user("mira")
         with pytest.raises(NeedsReauth):
             await host.tokens.fresh(connection.id, refused=token.access)
         assert (await host.accounts.row(connection.id)).status == "needs_reauth"
         assert (await statuses(host))[-1] == "needs_reauth"
+
+
+async def test_a_token_without_end_that_one_endpoint_refuses_for_ever_is_nobodys_matter(open_world):
+    clock = played()
+    async with (
+        open_world(now=clock.now) as world,
+        world.host(RefreshPolicy(), clock=clock, **without_end(world)) as host,
+    ):
+        connection = await world.connect(host, "github")
+        token = await host.ensure_fresh_token("ada", "github")
+        for _ in range(6):
+            with pytest.raises(Unavailable):
+                await host.tokens.fresh(connection.id, refused=token.access)
+            await clock.advance(61)
+        assert (await host.accounts.row(connection.id)).status == "connected"
+        assert set(await statuses(host)) == {"connected"}
+
+
+@pytest.mark.fault("F22")
+async def test_a_platform_that_refuses_all_tokens_without_end_is_not_believed_for_a_day(open_world, caplog):
+    clock = played()
+    async with (
+        open_world(now=clock.now) as world,
+        world.host(RefreshPolicy(), clock=clock, **without_end(world)) as host,
+    ):
+        made = [await world.connect(host, "github", user=f"u{number}") for number in range(21)]
+        token = await host.ensure_fresh_token("u0", "github")
+        world.sandbox.revoke_user("mira")
+        for _ in range(3):
+            for connection in made:
+                with pytest.raises(Unavailable):
+                    await host.tokens.fresh(connection.id, refused=await access_of(host, connection))
+            await clock.advance(61)
+        assert {row.status for row in await host.accounts.rows()} == {"connected"}
+        assert "OPERATOR: github refuses many tokens at once" in caplog.text
+
+        await clock.advance(86400)
+        with pytest.raises(NeedsReauth):
+            await host.tokens.fresh(made[0].id, refused=token.access)
+
+
+async def access_of(host, connection):
+    return (await host.tokens.fresh(connection.id)).access
 
 
 async def test_a_token_without_end_that_works_again_is_nobodys_matter(open_world):

@@ -117,7 +117,7 @@ async def test_a_platform_that_cannot_be_reached_troubles_no_user(open_world, wh
     async with open_world(rotation="strict", now=clock.now) as world, world.host(RefreshPolicy(), clock=clock) as host:
         connection = await world.connect(host)
         await expire(world, host, connection)
-        way = host.platforms.way("sandbox")
+        way = host.platforms.token_way("sandbox")
 
         async def unreached(request):
             if why == "refused":
@@ -133,7 +133,7 @@ async def test_a_platform_that_cannot_be_reached_troubles_no_user(open_world, wh
             await clock.advance(3700)
 
         assert {attempt.state for attempt in await journal(host, connection)} == {"not_sent"}
-        host.platforms._ways["sandbox"] = way
+        host.platforms._ways["sandbox", "tokens"] = way
         assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
         assert len(refreshes(world)) == 1
         assert set(await statuses(host)) == {"connected"}

@@ -17,8 +17,8 @@ async def test_after_a_rotation_the_new_key_alone_opens_every_token(world):
             await world.connect(host, user=user)
         before = await tokens_of(host, "ada")
     async with world.host(encryption_key=f"{NEW},{OLD}") as host:
-        assert await rekeying.rotate(host.database, host.vault) == 2
-        assert await rekeying.rotate(host.database, host.vault) == 0
+        assert await rekeying.rotate(host.database, host.vault) == rekeying.Rotated(moved=2)
+        assert await rekeying.rotate(host.database, host.vault) == rekeying.Rotated()
     async with world.host(encryption_key=NEW) as host:
         assert await tokens_of(host, "ada") == before
 

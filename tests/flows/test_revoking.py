@@ -46,7 +46,7 @@ async def ending(open_world, clock):
             for kind, about in faults:
                 world.sandbox.faults.add(kind, path="/revoke", **about)
             if way is not None:
-                way.inner = host.platforms.way("sandbox")._inner
+                way.inner = host.platforms.token_way("sandbox")._inner
                 impatient(host, 30, way)
 
             async def is_gone_here_already():

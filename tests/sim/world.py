@@ -143,7 +143,8 @@ class Simulation:
         wire = Wire(self.sandbox.app, machine, self.weather, self.sent, self._spare)
         self.wires.append(wire)
         addresses = host.platforms.addresses("sandbox")
-        host.platforms._ways["sandbox"] = Outbound(addresses, transport_over(wire))
+        for use in ("reading", "tokens"):
+            host.platforms._ways["sandbox", use] = Outbound(addresses, transport_over(wire))
         return host
 
     def _is_gone(self, owner: str) -> bool:

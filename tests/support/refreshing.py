@@ -140,13 +140,13 @@ async def host_with(
 
 
 def impatient(host: Host, seconds: float = 0.2, inner: httpx.AsyncBaseTransport | None = None) -> None:
-    """Let the way to the sandbox give up soon, or be another one."""
-    way = host.platforms.way("sandbox")
-    host.platforms._ways["sandbox"] = Outbound(way.addresses, inner or way._inner, timeout_s=seconds)
+    """Let the way to the sandbox's token endpoint give up soon, or be another one."""
+    way = host.platforms.token_way("sandbox")
+    host.platforms._ways["sandbox", "tokens"] = Outbound(way.addresses, inner or way._inner, timeout_s=seconds)
 
 
 def held_up(host: Host) -> Gate:
     """Hold up the next answer of the sandbox."""
     gate = Gate()
-    impatient(host, 30, HeldUp(host.platforms.way("sandbox")._inner, gate))
+    impatient(host, 30, HeldUp(host.platforms.token_way("sandbox")._inner, gate))
     return gate

@@ -37,8 +37,9 @@ class Steps:
         reading, writing = database.reading, database.writing
         database.reading = self._around("read", reading)  # type: ignore[method-assign]
         database.writing = self._around("write", writing)  # type: ignore[method-assign]
-        way = host.platforms.way(platform)
-        host.platforms._ways[platform] = Outbound(way.addresses, _Way(way._inner, self._step), timeout_s=30)
+        for use in ("reading", "tokens"):
+            way = host.platforms.way(platform, use)
+            host.platforms._ways[platform, use] = Outbound(way.addresses, _Way(way._inner, self._step), timeout_s=30)
         host.platforms._clients.pop(platform, None)
 
     async def die(self) -> None:

@@ -8,9 +8,11 @@ import click
 
 from soulwatch.commands.given import Given, which_installation, with_host
 from soulwatch.commands.progress import shown_count
+from soulwatch.commands.telling import note
 
 if TYPE_CHECKING:
     from soulwatch.host.host import Host
+    from soulwatch.host.rekeying import Rotated
 
 
 @click.command(
@@ -53,10 +55,15 @@ def rotate(given: Given) -> None:
     """
     from soulwatch.host import rekeying  # noqa: PLC0415
 
-    async def work(host: Host) -> int:
+    async def work(host: Host) -> Rotated:
         with shown_count("moved") as progress:
             return await rekeying.rotate(host.database, host.vault, progress)
 
-    moved = with_host(given, work)
-    click.echo(f"All is sealed under the newest key, {moved} moved.")
+    done = with_host(given, work)
+    if done.damaged:
+        note(f"{done.damaged} could not be moved: they are damaged. Their accounts have to be connected again.")
+    if done.without_key:
+        note(f"{done.without_key} could not be moved: put the key that sealed them back into ENCRYPTION_KEY.")
+        raise click.exceptions.Exit(1)
+    click.echo(f"All is sealed under the newest key, {done.moved} moved.")
     click.echo("Older keys may be taken out of ENCRYPTION_KEY. Backups made before still need them.")

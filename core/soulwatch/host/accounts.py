@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import httpx
 from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import NotFound, SoulwatchError
 from soulwatch.host import news
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.clock import Clock
+from soulwatch.host.outbound import client_over
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
-from soulwatch.host.safe import TokenSafe
-from soulwatch.host.store import connections, events, flows, polls
+from soulwatch.host.safe import RawAnswer, TokenSafe
+from soulwatch.host.send_once import Replay
+from soulwatch.host.store import attempts, connections, events, flows, polls
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.platform import Platform
@@ -27,6 +31,11 @@ from soulwatch.values import Account, Connection, Token
 logger = logging.getLogger("soulwatch.connect")
 
 AT_A_TIME = 200
+TRIES = 3
+
+
+class ChangedMeanwhile(Exception):
+    """Somebody else wrote about this connection since it was looked at."""
 
 
 class FlowRefused(SoulwatchError):
@@ -61,11 +70,13 @@ class Accounts:
 
         With it, all or nothing, the flow `flow_id` ends. Raises FlowRefused where that was over before.
         """
-        try:
-            return await self._store(user, platform, account, token, flow_id)
-        except IntegrityError:
-            # The same account was connected in another window at the same moment: now it is there.
-            return await self._store(user, platform, account, token, flow_id)
+        for _ in range(TRIES):
+            try:
+                return await self._store(user, platform, account, token, flow_id)
+            except (IntegrityError, ChangedMeanwhile):
+                # Connected in another window at the same moment, or refreshed: now it is seen as it is.
+                continue
+        return await self._store(user, platform, account, token, flow_id)
 
     async def _store(
         self, user: str, platform: Platform, account: Account, token: Token, flow_id: str | None
@@ -100,6 +111,7 @@ class Accounts:
             (name, now if await self._plan.recurrence(platform.name, one) else None) for name, one in endpoints.items()
         ]
         async with self._database.writing() as transaction:
+            await self._check_unchanged(transaction, before)
             if flow_id is not None and not await flows.finish(transaction, flow_id, self._clock.now()):
                 raise FlowRefused("This connection attempt took too long: start it again.")
             if before is None:
@@ -115,6 +127,13 @@ class Accounts:
         logger.info("connected", extra={"platform": platform.name, "connection": connection_id, "user": user})
         await self._announce(told)
         return made
+
+    async def _check_unchanged(self, transaction: AsyncConnection, before: Row[Any] | None) -> None:
+        """The generation counts up for each token: two must not have the same. Raises ChangedMeanwhile."""
+        if before is not None:
+            now = await connections.held(transaction, before.id)
+            if now is None or now.generation != before.generation:
+                raise ChangedMeanwhile
 
     def _next_refresh(self, connection_id: str, token: Token) -> Any:
         if token.refresh is None:
@@ -141,6 +160,12 @@ class Accounts:
             raise NotFound(f"{user!r} has not connected {platform}; see `soulwatch connections`.")
         return next((row for row in found if row.status == "connected"), found[-1])
 
+    async def is_connected(self, platform: str, account: Account) -> bool:
+        """Whether anybody here lives on a grant of this account."""
+        async with self._database.reading() as transaction:
+            found = await connections.find(transaction, platform=platform, account_id=account.id)
+        return any(row.status == "connected" for row in found)
+
     async def arrange(self) -> None:
         """Give each connection a poll for each of its endpoints: plugins may have learned new ones."""
         rows = [row for row in await self.rows() if row.status == "connected"]
@@ -166,24 +191,49 @@ class Accounts:
         now = self._clock.now()
         async with self._database.writing() as transaction:
             # What is revoked is what is there at this moment: a refresh may have ended just before.
-            row = await connections.get(transaction, connection_id)
+            row = await connections.held(transaction, connection_id)
             assert row is not None  # noqa: S101  - rows of connections are not removed
-            token = self._token_to_revoke(row)
+            left_open = await attempts.open_of(transaction, connection_id, row.fence + 1)
+            token = self._token_in(row)
+            answers = [self._answer_in(row, one) for one in left_open if one.state == "received"]
             ended = await connections.disconnect(transaction, connection_id, now)
             changes = {"status": "disconnected", "error_message": "Disconnected"}
             told = await events.append(transaction, [news.status(row, changes)], now) if ended else []
         self._safe.forget(row)
         logger.info("disconnected", extra={"platform": row.platform, "connection": row.id, "user": row.user_id})
         await self._announce(told)
-        return token is None or await self._platforms.revoke(row.platform, token)
+        if token is None:
+            return True
+        brought = [await self._token_of(row, token, answer) for answer in answers if answer is not None]
+        confirmed = [await self._platforms.revoke(row.platform, one) for one in [*filter(None, brought), token]]
+        # What a request brings that is under way is revoked when it comes in; one whose process is gone may have
+        # brought a token that nobody knows.
+        is_certain = row.lease_until is not None and row.lease_until > now
+        return all(confirmed) and (is_certain or not any(one.state == "intent" for one in left_open))
 
-    def _token_to_revoke(self, row: Row[Any]) -> Token | None:
+    def _token_in(self, row: Row[Any]) -> Token | None:
         if row.access_token is None:
             return None
         try:
             return self._safe.open(row)
         except SoulwatchError:
             return None  # nobody can open it any more, so there is nothing to hand back
+
+    def _answer_in(self, row: Row[Any], attempt: Row[Any]) -> RawAnswer | None:
+        try:
+            return self._safe.open_answer(row, attempt.id, attempt.answer)
+        except SoulwatchError:
+            return None  # likewise; or it belongs to a generation before
+
+    async def _token_of(self, row: Row[Any], before: Token, answer: RawAnswer) -> Token | None:
+        """The token in an answer that was kept and not applied; None where it holds none."""
+        try:
+            facts, plugin = self._platforms.facts(row.platform), self._platforms.plugin(row.platform)
+            async with client_over(Replay(answer)) as http:
+                return await plugin.refresh_token(before, self._platforms.client(facts), http)
+        except (SoulwatchError, httpx.HTTPError) as broken:
+            logger.warning("a kept answer cannot be read, nor revoked: %s", broken, extra={"connection": row.id})
+            return None
 
 
 def _new_id(clock: Clock) -> str:

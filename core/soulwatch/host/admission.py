@@ -22,6 +22,10 @@ class Admission:
         if facts is not None:
             await self._breakers.let_through(self._platforms.client_key(facts), platform, is_urgent=is_urgent)
 
+    def switched_off(self) -> list[str]:
+        """The platforms that are not asked at all."""
+        return self._platforms.switched_off()
+
     def at_once(self, platform: str) -> int:
         """How many token requests of a platform may be under way together."""
         return self._platforms.at_once(platform)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import Misconfigured, NeedsReauth, RateLimited, SoulwatchError, Unavailable
@@ -50,6 +51,7 @@ class Aftermath:
         """Write down what a failure means, let the claim go, and say what the caller is to be told."""
         row, now, error = attempt.row, self._clock.now(), named(broken, attempt)
         async with self._database.writing() as transaction:
+            await connections.held(transaction, row.id)
             changes = await self._changes(transaction, attempt, error, now)
             state = attempt.state_after(broken)
             if state != "received":
@@ -59,6 +61,8 @@ class Aftermath:
             told = await events.append(transaction, [news.status(row, changes)], now) if is_ours and is_news else []
         log = logger.warning if is_news else logger.info
         log("token not refreshed: %s", error, extra=attempt.whose)
+        if attempt.kept is not None and not isinstance(error, (Misconfigured, RateLimited, *LATER)):
+            await self.answered(row.platform)
         await self._announce(told)
         if not is_ours:
             return Unavailable("The connection changed while its token was being refreshed; ask again.")
@@ -84,11 +88,10 @@ class Aftermath:
         if isinstance(error, Misconfigured) and attempt.kept is not None:
             return changes | await self._client_refused(transaction, attempt, error, now)
         if isinstance(error, RateLimited):
-            await self._breakers.slow_down(transaction, row.platform, error, changes["next_refresh_at"])
+            await self._slowed(transaction, row, error, changes["next_refresh_at"])
             return changes | {"fail_count": max(row.fail_count, 1)}  # to wait as asked is no failure that adds up
         if isinstance(error, LATER):
             return changes | await self._unanswered(transaction, attempt, error, changes, now)
-        await self.answered(transaction, row.platform)
         if "status" not in changes:
             return changes
         spared = held_back(row, now)
@@ -100,10 +103,20 @@ class Aftermath:
         message = f"{title} no longer honours this connection: connect it again. {hint}".strip()
         return changes | {"error_message": message}
 
-    async def answered(self, transaction: AsyncConnection, platform: str) -> None:
-        """The platform gave an answer: where it was down, all who waited for that go on."""
-        if await self._breakers.answered(transaction, platform):
-            await connections.wake(transaction, platform, self._clock.now())
+    async def answered(self, platform: str) -> None:
+        """The platform gave an answer: where it was down, all who waited for that go on.
+
+        Never in a transaction that holds a connection: another may hold one of those that wake.
+        """
+        if await self._breakers.answered(platform):
+            async with self._database.writing() as transaction:
+                await connections.wake(transaction, platform, self._clock.now())
+
+    async def _slowed(self, transaction: AsyncConnection, row: Row[Any], error: RateLimited, until: datetime) -> None:
+        """A limit that several meet is that of our client, and holds all back; one may have a limit of its own."""
+        since = self._clock.now() - MASS_WINDOW
+        if await attempts.others_with(transaction, row.platform, row.id, "RateLimited", since) + 1 >= FROM_SEVERAL:
+            await self._breakers.slow_down(transaction, row.platform, error, until)
 
     async def _unanswered(
         self,
@@ -132,7 +145,7 @@ class Aftermath:
             if attempt.client is None or not self._platforms.try_next_secret(facts, attempt.client):
                 await self._breakers.refused(transaction, self._platforms.client_key(facts), error)
             return as_it_was
-        same = (await attempts.outcomes(transaction, row.platform, now - MASS_WINDOW)).get("Misconfigured", 0)
+        same = await attempts.others_with(transaction, row.platform, row.id, "Misconfigured", now - MASS_WINDOW)
         if same + 1 < FROM_SEVERAL:
             return {}
         await self._breakers.refused(transaction, self._platforms.client_key(facts), error)

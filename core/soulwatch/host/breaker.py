@@ -116,9 +116,12 @@ class Breakers:
         if await self._closed(transaction, client):
             logger.warning("the OAuth client %r is taken again: refreshing goes on", client.partition("#")[0])
 
-    async def answered(self, transaction: AsyncConnection, platform: str) -> bool:
+    async def answered(self, platform: str) -> bool:
         """The platform answered, whatever it said; whether that was news."""
-        is_news = await self._closed(transaction, DOWN + platform)
+        if DOWN + platform not in self._open:
+            return False
+        async with self._database.writing() as transaction:
+            is_news = await self._closed(transaction, DOWN + platform)
         if is_news:
             logger.warning("%s answers again: refreshing goes on", platform)
         return is_news

@@ -101,6 +101,6 @@ class Claims:
     async def give_back(self, attempt: Attempt) -> None:
         """Cut off: the claim is free at once, and the journal says how far it got."""
         async with self._database.writing() as transaction:
+            await connections.let_go(transaction, attempt.row.id, attempt.row.fence)
             if attempt.answer is None and (attempt.transport is None or not attempt.transport.is_sent):
                 await attempts.close(transaction, attempt.id, "not_sent", self._clock.now(), "cancelled")
-            await connections.let_go(transaction, attempt.row.id, attempt.row.fence)

@@ -18,14 +18,15 @@ from typing import Any
 import httpx
 from sqlalchemy import Row
 
-from soulwatch.api import Api, cause
+from soulwatch.api import cause
 from soulwatch.errors import Misconfigured, NotFound, Unavailable
 from soulwatch.host.accounts import Accounts, FlowRefused
 from soulwatch.host.clock import Clock
+from soulwatch.host.owner import owner_of
 from soulwatch.host.platforms import Platforms
 from soulwatch.host.store import flows
 from soulwatch.host.store.database import Database
-from soulwatch.host.vault import Place, SealBroken, Vault
+from soulwatch.host.vault import KeyUnavailable, Place, SealBroken, Vault
 from soulwatch.platform import Platform
 from soulwatch.values import Account, Client, Connection, Token
 
@@ -181,15 +182,7 @@ class Connecting:
             token = await facts.oauth.exchange(self._platforms.client(facts), code, redirect_uri, verifier, http)
         except httpx.HTTPError as broken:
             raise Unavailable(f"{facts.title} could not be reached: {cause(broken)}. Try again.") from broken
-
-        async def access_token(refused: str | None) -> str:
-            if refused is not None:
-                raise Unavailable(f"{facts.title} refused the token it has just given. Try again.")
-            return token.access
-
-        api = Api(facts, Account("", ""), http, access_token, self._clock.now)
-        answer = await api.get(facts.identity.url)
-        return token, facts.identity.read(answer.value())
+        return token, await owner_of(self._platforms, facts.name, token.access, self._clock)
 
     async def _hold(self, flow: Row[Any], token: Token, account: Account) -> Finished:
         """Keep what was found, sealed, until the application redeems it."""
@@ -225,17 +218,23 @@ class Connecting:
         async with self._database.reading() as transaction:
             over = await flows.expired(transaction, self._clock.now())
         for flow in over:
-            if flow.found is not None:
-                await self._revoke(flow)
+            try:
+                if flow.found is not None:
+                    await self._revoke(flow)
+            except KeyUnavailable as missing:
+                logger.warning("a flow that nobody finished is kept until it can be revoked: %s", missing)
+                continue
             await self._forget(flow)
         return len(over)
 
     async def _revoke(self, flow: Row[Any]) -> None:
         try:
-            token, _ = self._found(flow)
+            token, account = self._found(flow)
         except SealBroken:
             logger.exception("what an unfinished flow had found cannot be opened, nor revoked", extra={"flow": flow.id})
-        else:
+            return
+        # At some platforms one token's end is that of the whole grant, and of whoever lives on it.
+        if not await self._accounts.is_connected(flow.platform, account):
             await self._platforms.revoke(flow.platform, token)
 
     def _found(self, flow: Row[Any]) -> tuple[Token, Account]:

@@ -34,6 +34,7 @@ from soulwatch.host.poller import Outcome, Poller
 from soulwatch.host.processes import name_of_this
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
+from soulwatch.host.second_look import SecondLook
 from soulwatch.host.settings import Settings
 from soulwatch.host.store import attempts, events, items
 from soulwatch.host.store.database import Database
@@ -52,7 +53,6 @@ OWN = "soulwatch"
 """The distribution that the host's own plugins are listed under."""
 MOST_POLLS = 50
 """Polls of one process under way at once, over all platforms."""
-RECOVER_EVERY_S = 3
 """Some platforms take a used refresh token again for ten seconds: after a crash that is how long there is."""
 LOOK_AROUND_EVERY_S = 2
 BEAT_EVERY_S = 10
@@ -90,7 +90,8 @@ class Host:
         admission = Admission(self.platforms, self.breakers)
         claims = Claims(database, safe, clock, policy, owner)
         refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, self.breakers, claims)
-        self.tokens = Tokens(database, safe, admission, claims, refresher, clock, policy, self.announce)
+        second_look = SecondLook(database, self.platforms, clock, policy)
+        self.tokens = Tokens(database, safe, admission, claims, refresher, clock, policy, self.announce, second_look)
         self.sweeper = Sweeper(database, self.tokens, admission, clock)
         self.poller = Poller(
             database, self.tokens, self.platforms, self.plan, budget, clock, self.announce, owner, settings.lease
@@ -127,7 +128,7 @@ class Host:
             await migrate(database)
             async with database.reading() as transaction:
                 await agreed_time(clock, transaction)
-            await remember(ring, database, clock)
+            await remember(ring, database, clock, settings)
         except BaseException:
             await database.close()
             raise
@@ -136,7 +137,7 @@ class Host:
             plugins.discover(allow=settings.plugins.allow, deny=settings.plugins.deny)
         for problem in plugins.problems:
             logger.warning("the plugin %s is not in use: %s", problem.plugin, problem.why)
-        policy = policy or RefreshPolicy(margin=settings.refresh_margin, lease=settings.lease)
+        policy = policy or RefreshPolicy.under(settings.refresh_margin, settings.lease)
         return cls(settings, database, ring, plugins, clock, policy)
 
     async def close(self) -> None:
@@ -168,7 +169,6 @@ class Host:
 
     def _tick(self, ticker: Ticker) -> None:
         ticker.every(self.settings.sweep_interval.total_seconds(), self._sweep, "token refresh")
-        ticker.every(RECOVER_EVERY_S, self._recover, "recovery")
         ticker.every(BEAT_EVERY_S, self.worker.beat, "heartbeat", at_once=True)
         ticker.every(BEAT_EVERY_S, self.clock_watch.look, "clock", at_once=True)
         ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
@@ -179,16 +179,17 @@ class Host:
         looked_at = await self.sweeper.sweep()
         logger.info("swept: %d tokens were due", looked_at)
 
-    async def _recover(self) -> None:
-        await self.sweeper.recover()
-
     async def _look_ahead(self) -> None:
         await self.forecast.look_ahead()
 
     async def _prune(self) -> None:
-        await self.access.prune()
-        await self.connecting.prune()
-        await self.breakers.prune()
+        for prune in (self.access.prune, self.connecting.prune, self.breakers.prune, self._prune_history):
+            try:
+                await prune()
+            except Exception:
+                logger.exception("something could not be pruned; the rest is")
+
+    async def _prune_history(self) -> None:
         now = self.clock.now()
         async with self.database.writing() as transaction:
             await events.prune(transaction, now - EVENTS_ARE_KEPT)

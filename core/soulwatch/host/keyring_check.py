@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.errors import SettingsError
 from soulwatch.host.clock import Clock
@@ -22,6 +24,11 @@ async def open_ring(settings: Settings, database: Database) -> KeyRing:
     """The key ring, known to fit the database. Raises SettingsError, and nothing was changed then."""
     known = await _known(database)
     ring = _ring(settings, may_make=not known)
+    _check(ring, known, settings)
+    return ring
+
+
+def _check(ring: KeyRing, known: Sequence[bytes], settings: Settings) -> None:
     missing = [check for check in known if not ring.knows(check)]
     if missing and len(missing) == len(known):
         raise SettingsError(
@@ -33,24 +40,31 @@ async def open_ring(settings: Settings, database: Database) -> KeyRing:
             "An older key that still seals part of this database is missing from ENCRYPTION_KEY; nothing was changed. "
             "Put it back behind the newest one, run `soulwatch keys rotate`, and take it out then."
         )
-    return ring
 
 
-async def remember(ring: KeyRing, database: Database, clock: Clock) -> None:
-    """Note that the primary key is in use with this database; most starts find it noted and write nothing."""
+async def remember(ring: KeyRing, database: Database, clock: Clock, settings: Settings) -> None:
+    """Note that the primary key is in use with this database; most starts find it noted and write nothing.
+
+    Raises SettingsError where another host, started at the same moment, was the first to note another key.
+    """
     if ring.key_check() in await _known(database):
         return
     row = {"kid": ring.kids[0], "value": ring.key_check(), "created_at": clock.now()}
     async with database.writing() as transaction:
+        if not database.is_sqlite:
+            await transaction.execute(text(f"LOCK TABLE {key_checks.name} IN SHARE ROW EXCLUSIVE MODE"))
+        _check(ring, await _noted(transaction), settings)
         await transaction.execute(upsert(transaction, key_checks, row, ("kid",)))
 
 
 async def _known(database: Database) -> list[bytes]:
     async with database.reading() as transaction:
         has_table = await transaction.run_sync(lambda sync: inspect(sync).has_table(key_checks.name))
-        if not has_table:
-            return []
-        return [bytes(value) for value in (await transaction.execute(select(key_checks.c.value))).scalars()]
+        return await _noted(transaction) if has_table else []
+
+
+async def _noted(transaction: AsyncConnection) -> list[bytes]:
+    return [bytes(value) for value in (await transaction.execute(select(key_checks.c.value))).scalars()]
 
 
 def _ring(settings: Settings, *, may_make: bool) -> KeyRing:

@@ -42,7 +42,7 @@ class Platforms:
         self._clock = clock or SystemClock()
         self._context = context or (lambda: trust(settings.ca_file))
         self._trusted: ssl.SSLContext | None = None
-        self._ways: dict[str, Outbound] = {}
+        self._ways: dict[tuple[str, str], Outbound] = {}
         self._secret_in_use: dict[str, int] = {}
         self._clients: dict[str, httpx.AsyncClient] = {}
 
@@ -137,13 +137,17 @@ class Platforms:
         facts = self.known(name)
         return facts.reconnect_hint if facts else ""
 
-    def way(self, name: str) -> Outbound:
+    def way(self, name: str, use: str = "reading") -> Outbound:
         """The bounded way out to a platform."""
-        if name not in self._ways:
+        if (name, use) not in self._ways:
             if self._trusted is None:
                 self._trusted = self._context()
-            self._ways[name] = open_way(self.addresses(name), self._trusted, self._settings.concurrency)
-        return self._ways[name]
+            self._ways[name, use] = open_way(self.addresses(name), self._trusted, self._settings.concurrency)
+        return self._ways[name, use]
+
+    def token_way(self, name: str) -> Outbound:
+        """The same, with connections of its own: reading that hangs holds up no token."""
+        return self.way(name, "tokens")
 
     def addresses(self, name: str) -> Addresses:
         """Where a platform is."""
@@ -181,7 +185,7 @@ class Platforms:
 
     async def _revoke_once(self, name: str, token: Token, end: float) -> bool:
         facts = self.facts(name)
-        way = self.way(name).limited(LARGEST_TOKEN_ANSWER, end - self._clock.monotonic())
+        way = self.token_way(name).limited(LARGEST_TOKEN_ANSWER, end - self._clock.monotonic())
         http = client_over(way)
         http.event_hooks = {"response": [self._note_when]}
         return await facts.oauth.revoke(token, self.client(facts), http)

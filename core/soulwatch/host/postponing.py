@@ -19,6 +19,7 @@ from soulwatch.host.plan import Plan
 from soulwatch.host.settling import asked_to_wait_until, reason_of
 from soulwatch.host.store import connections, events, polls
 from soulwatch.host.store.database import Database
+from soulwatch.host.vault import KeyUnavailable
 from soulwatch.values import Connection
 
 logger = logging.getLogger("soulwatch.poller")
@@ -26,6 +27,7 @@ logger = logging.getLogger("soulwatch.poller")
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(hours=6)
 LONGEST_DOUBLING = 12
+WITHOUT_KEY = timedelta(minutes=1)
 
 
 class Postponing:
@@ -51,12 +53,13 @@ class Postponing:
             is_ours = await polls.put_off(
                 transaction, claimed.id, claimed.fence, due_at=retry_at, reason=reason, message=str(broken)
             )
-            if isinstance(broken, RateLimited) and broken.whole == "client":
-                self._budget.block(claimed.platform, retry_at)
-                await polls.put_off_platform(transaction, claimed.platform, retry_at)
             is_news = is_ours and whose is not None and reason != claimed.reason
             told = [news.endpoint_status(whose, claimed.data_type, reason, str(broken))] if is_news and whose else []
             told = await events.append(transaction, told, now)
+        if isinstance(broken, RateLimited) and broken.whole == "client":
+            self._budget.block(claimed.platform, retry_at)
+            async with self._database.writing() as transaction:
+                await polls.put_off_platform(transaction, claimed.platform, retry_at)
         log = logger.warning if told else logger.info
         extra = {"platform": claimed.platform, "connection": claimed.connection_id, "data_type": claimed.data_type}
         log("not polled: %s", broken, extra=extra)
@@ -71,6 +74,8 @@ class Postponing:
         self, claimed: Row[Any], whose: Connection | None, endpoint: Endpoint | None, broken: SoulwatchError
     ) -> datetime:
         """What time may mend is tried again no later than its schedule says; what an operator has to mend, then."""
+        if isinstance(broken, KeyUnavailable):
+            return self._clock.now() + WITHOUT_KEY  # another host may have it
         patiently = self._clock.now() + self._wait(claimed.fail_count)
         if whose is None or endpoint is None or isinstance(broken, RateLimited | UnexpectedAnswer):
             return patiently

@@ -22,8 +22,20 @@ def is_gone(owner: str) -> bool:
     """Whether that process certainly runs no more. Of another machine or container nothing is certain."""
     match owner.split(":"):
         case [place, pid, began, _] if place == _place() and pid.isdigit():
-            return _began(int(pid)) != began
+            seen = _began(int(pid))
+            return seen != began if seen else not _may_live(int(pid))
     return False
+
+
+def _may_live(pid: int) -> bool:
+    """Whether there is a process of this number; of one whose past is hidden nothing more is known (`hidepid`)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _place() -> str | None:
@@ -35,7 +47,8 @@ def _place() -> str | None:
 
 
 def _began(pid: int) -> str:
-    """When a process began, in clock ticks since the boot, since its number may be given again; "" where it is gone."""
+    """When a process began, in clock ticks since the boot: its number may be given again. "" where none is seen."""
     with suppress(OSError, IndexError):
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+        state, *rest = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return "ended" if state in "ZX" else rest[18]
     return ""

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import anyio
 import httpx
 
-from soulwatch.errors import PluginError, Unavailable
+from soulwatch.errors import PluginError, SoulwatchError, Unavailable
 from soulwatch.host import news
 from soulwatch.host.aftermath import Aftermath, Announce
 from soulwatch.host.attempt import Attempt
@@ -30,6 +36,7 @@ from soulwatch.host.timing import RefreshPolicy
 from soulwatch.values import Token
 
 logger = logging.getLogger("soulwatch.tokens")
+T = TypeVar("T")
 
 PATIENCE_IN_GRACE_S = 6.0
 """The first time a platform is asked that takes a used token again for a while: an answer that hangs is given up early
@@ -39,6 +46,8 @@ LET_FINISH_S = 3.0
 
 LET_WRITE_S = 30.0
 """Longer than a busy database keeps anybody waiting: what could not be written by then is given up with the process."""
+MEANS_A_NEW_GRANT = timedelta(days=1)
+PAUSES_S = (0.1, 0.3, 1.0, 2.0)
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 1.0
 
@@ -113,11 +122,29 @@ class Refresher:
             except Exception as raised:  # noqa: BLE001  - named and written down below, outside what may be cut off
                 broken = raised
         if broken is not None:
-            raise await self._aftermath.settle(attempt, broken) from broken
+            raise await self._written(attempt, partial(self._aftermath.settle, attempt, broken)) from broken
         if fresh is None:
             await self._claims.give_back(attempt)
             raise Unavailable("The refresh was cut off; ask again.")
-        return await self._apply(attempt, fresh)
+        return await self._written(attempt, partial(self._apply, attempt, fresh))
+
+    async def _written(self, attempt: Attempt, write: Callable[[], Awaitable[T]]) -> T:
+        """Write down what came of it, again where the database fails for a moment. Raises Unavailable where it goes on.
+
+        Nothing is lost then: the answer is in the journal, and who takes the claim next reads it.
+        """
+        for pause in PAUSES_S:
+            try:
+                return await write()
+            except SoulwatchError:
+                raise
+            except Exception as broken:  # noqa: BLE001  - of the database or its driver: there is no end of kinds
+                said = f"{type(broken).__name__} at the database"
+                logger.warning("what came of a refresh could not be written down: %s", said, extra=attempt.whose)
+            await self._clock.sleep(pause)
+        with suppress(Exception):
+            await self._claims.give_back(attempt)
+        raise Unavailable("What came of a refresh could not be written down; it is read again from the journal.")
 
     async def _wait_for_late_answer(self, attempt: Attempt) -> None:
         """Before the same token is sent again: its answer may be there, and was only kept from being stored."""
@@ -142,7 +169,8 @@ class Refresher:
         async with client_over(self._way(attempt)) as http:
             try:
                 with fail_after_awake(lease_s):
-                    return await plugin.refresh_token(token, client, http)
+                    fresh = await plugin.refresh_token(token, client, http)
+                return kept_on(token, fresh, plugin.name, must_rotate=facts.oauth.must_rotate)
             except TimeoutError:
                 message = f"The plugin {plugin.name} did not come to an end in refresh_token within {lease_s:g} s."
                 raise PluginError(message, plugin=plugin.name) from None
@@ -157,7 +185,7 @@ class Refresher:
         row, within_s = attempt.row, self._policy.exchange_within_s
         if self._platforms.facts(row.platform).oauth.rotation == "grace" and not row.is_ambiguous:
             within_s = min(within_s, PATIENCE_IN_GRACE_S)
-        way = self._platforms.way(row.platform).limited(LARGEST_TOKEN_ANSWER, within_s)
+        way = self._platforms.token_way(row.platform).limited(LARGEST_TOKEN_ANSWER, within_s)
         attempt.transport = SendOnce(way, self._clock, attempt.deadline, keep)
         return attempt.transport
 
@@ -185,7 +213,7 @@ class Refresher:
             platform=row.platform,
             generation=row.generation + 1,
         )
-        if columns["grant_expires_at"] != row.grant_expires_at:
+        if _is_later(columns["grant_expires_at"], row.grant_expires_at):
             columns["foretold_days"] = None
         told = [news.token_refresh(row, self._platforms.title(row.platform), fresh)]
         if row.reason is not None:
@@ -212,12 +240,12 @@ class Refresher:
             if applied:
                 await attempts.close(transaction, attempt.id, "applied", now)
                 await self._breakers.taken(transaction, self._platforms.client_key(self._platforms.facts(row.platform)))
-                await self._aftermath.answered(transaction, row.platform)
                 told = await events.append(transaction, told, now)
         if not applied:
             await self._came_too_late(attempt, fresh)
             raise Unavailable("The connection changed while its token was being refreshed; ask again.")
         logger.info("token refreshed", extra=attempt.whose)
+        await self._aftermath.answered(row.platform)
         await self._announce(told)
         return fresh
 
@@ -234,3 +262,17 @@ class Refresher:
             logger.info("disconnected during a refresh: revoking what it brought", extra={"connection": attempt.row.id})
             self._safe.forget(attempt.row)
             await self._platforms.revoke(attempt.row.platform, fresh)
+
+
+def kept_on(before: Token, fresh: Token, plugin: str, *, must_rotate: bool) -> Token:
+    """A new token, with what its plugin left out as it was. Raises PluginError for what must not be left out."""
+    if fresh.refresh is None and before.refresh is not None and must_rotate:
+        message = f"The plugin {plugin} gave no refresh token, though its platform sends a new one each time."
+        raise PluginError(message, plugin=plugin)
+    ends_at = fresh.grant_expires_at or before.grant_expires_at
+    return replace(fresh, refresh=fresh.refresh or before.refresh, grant_expires_at=ends_at)
+
+
+def _is_later(end: datetime | None, before: datetime | None) -> bool:
+    """Whether a grant now ends later than was known; answers that count whole seconds differ by less than one."""
+    return end != before and (end is None or before is None or end - before > MEANS_A_NEW_GRANT)

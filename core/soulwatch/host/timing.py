@@ -14,6 +14,7 @@ PROMPT_RETRIES_S = (1, 3, 8, 25, 60)
 LONGEST_SPREAD = timedelta(minutes=2)
 TRIES_BEFORE_EXPIRY = 3
 SHORTEST_CAP = timedelta(seconds=5)
+LATE_ANSWER = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,15 @@ class RefreshPolicy:
     """How long after a platform called a grant dead it is asked again before its user is troubled."""
     wait: timedelta = timedelta(seconds=10)
     """How long a caller without a usable token waits for another host's refresh."""
-    late_answer: timedelta = timedelta(seconds=2)
+    late_answer: timedelta = LATE_ANSWER
     """Before a token of which nobody knows whether it was used is sent again: its answer may be about to be stored."""
     send_within: float = 0.4
     """The part of the lease in which the request has to leave, so that its answer comes within the lease."""
+
+    @classmethod
+    def under(cls, margin: timedelta, lease: timedelta) -> RefreshPolicy:
+        """The policy for what the operator set; a short lease leaves less time to wait for a late answer."""
+        return cls(margin=margin, lease=lease, late_answer=min(LATE_ANSWER, lease / 10))
 
     @property
     def exchange_within_s(self) -> float:

@@ -20,10 +20,12 @@ from soulwatch.host.claims import Claims
 from soulwatch.host.clock import Clock
 from soulwatch.host.refresher import Refresher
 from soulwatch.host.safe import TokenSafe
+from soulwatch.host.second_look import SecondLook
 from soulwatch.host.settling import ended, is_urgent, reason_of
 from soulwatch.host.store import connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
+from soulwatch.host.vault import KeyUnavailable
 from soulwatch.values import Token
 
 logger = logging.getLogger("soulwatch.tokens")
@@ -64,6 +66,7 @@ class Tokens:
         clock: Clock,
         policy: RefreshPolicy,
         announce: Announce,
+        second_look: SecondLook,
     ) -> None:
         self._database = database
         self._safe = safe
@@ -73,6 +76,7 @@ class Tokens:
         self._clock = clock
         self._policy = policy
         self._announce = announce
+        self._second_look = second_look
         self._turns: WeakValueDictionary[str, Turn] = WeakValueDictionary()
 
     async def fresh(self, connection_id: str, *, refused: str | None = None, is_asked_for: bool = False) -> Token:
@@ -146,7 +150,7 @@ class Tokens:
         """Whether a refresh may be sent now; raises where it may not and there is nothing to use meanwhile."""
         if token.refresh is None:
             if usable is None:
-                await self._end_or_doubt(row, token)
+                await self._end(row, token)
             return False
         now = self._clock.now()
         not_before = self._not_before(row, is_asked_for=is_asked_for)
@@ -172,18 +176,12 @@ class Tokens:
             raise Unavailable("Another host is refreshing this token and has not finished.", retry_at=row.lease_until)
         await self._clock.sleep(LOOK_AGAIN_S)
 
-    async def _end_or_doubt(self, row: Row[Any], token: Token) -> None:
-        """A token without a refresh token has ended, or is said to: nothing of ours can bring it back."""
+    async def _end(self, row: Row[Any], token: Token) -> None:
+        """A token without a refresh token has ended: nothing of ours can bring it back. Raises what callers hear."""
         now = self._clock.now()
         has_expired = token.expires_at is not None and token.expires_at <= now + USABLE_FOR
-        # A clock that was set back must not make the second look wait for days.
-        doubted_at = min(row.doubted_at or now, now)
-        is_confirmed = row.doubted_at is not None and now - doubted_at >= self._policy.confirm_after
-        if not has_expired and not is_confirmed:
-            async with self._database.writing() as transaction:
-                await connections.mark(transaction, row.id, row.fence, doubted_at=doubted_at)
-            retry_at = doubted_at + self._policy.confirm_after
-            raise Unavailable("The platform refused the token; it is asked once more.", retry_at=retry_at)
+        if not has_expired:
+            await self._second_look.at(row, token)
         message = "The access to this account has ended and cannot be renewed: connect it again."
         changes = {**ended("expired" if has_expired else "invalid_grant"), "error_message": message}
         async with self._database.writing() as transaction:
@@ -206,6 +204,8 @@ class Tokens:
     async def _opened(self, row: Row[Any]) -> Token:
         try:
             return self._safe.open(row)
+        except KeyUnavailable:
+            raise  # another host may have the key; this one must not put off what that one does
         except SoulwatchError as broken:
             later = self._clock.now() + timedelta(hours=1)
             async with self._database.writing() as transaction:

@@ -21,6 +21,8 @@ logger = logging.getLogger("soulwatch.worker")
 
 LONGEST_REST_S = 2.0
 """Another process may make something due at any time; so long it may go unnoticed."""
+RECOVER_EVERY_S = 3.0
+"""How soon after its owner's end a refresh is taken up that a crash left open."""
 SHORTEST_REST_S = 0.05
 REST_WHEN_HELD_UP_S = 1.0
 """What is overdue and was not taken is somebody else's, or has to wait: looking harder does not help."""
@@ -88,7 +90,7 @@ class Worker:
             jobs.start_soon(self._supervised, "ticker", self._ticker.run)
             async with anyio.create_task_group() as loops:
                 # What they begin goes on beside them: where looking for more fails, that is not cut off.
-                loops.start_soon(self._recover)
+                loops.start_soon(self._supervised, "recovery", partial(self._take_up_what_is_left, loops))
                 loops.start_soon(self._supervised, "refreshing", partial(self._refresh_what_is_due, loops))
                 loops.start_soon(self._supervised, "polling", partial(self._poll_what_is_due, loops))
                 await self._stopping.wait()
@@ -107,11 +109,10 @@ class Worker:
                 logger.exception("%s stopped and is started again", name)
                 await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
 
-    async def _recover(self) -> None:
-        try:
-            await self._sweeper.recover()
-        except Exception:
-            logger.exception("what was cut off could not be taken up; it is tried again soon")
+    async def _take_up_what_is_left(self, group: TaskGroup) -> None:
+        while not self._stopping.is_set():
+            await self._sweeper.recover_into(group)
+            await self._sleep(RECOVER_EVERY_S, self._stopping)
 
     async def _refresh_what_is_due(self, group: TaskGroup) -> None:
         while not self._stopping.is_set():
@@ -148,7 +149,9 @@ class Worker:
         if until is not None:
             left = (until - self._clock.now()).total_seconds()
             seconds = REST_WHEN_HELD_UP_S if left <= 0 else min(max(left, SHORTEST_REST_S), LONGEST_REST_S)
+        await self._sleep(seconds, wake)
 
+    async def _sleep(self, seconds: float, wake: anyio.Event) -> None:
         async def woken() -> None:
             await wake.wait()
             group.cancel_scope.cancel()

@@ -57,11 +57,15 @@ async def close(
 
 
 async def open_of(connection: AsyncConnection, connection_id: str, before_fence: int) -> Sequence[Row[Any]]:
-    """Open attempts of a connection that were made before the claim `before_fence`, newest first."""
+    """Open attempts of a connection that were made before the claim `before_fence`, newest first.
+
+    They stay as they are until the transaction ends: an answer that comes in late waits, and is not overwritten.
+    """
     query = (
         select(attempts)
         .where(attempts.c.connection_id == connection_id, attempts.c.state.in_(OPEN), attempts.c.fence < before_fence)
         .order_by(attempts.c.id.desc())
+        .with_for_update()
     )
     return (await connection.execute(query)).all()
 
@@ -74,6 +78,19 @@ async def outcomes(connection: AsyncConnection, platform: str, since: datetime) 
         .group_by(attempts.c.outcome)
     )
     return {row.outcome: row.connections for row in await connection.execute(query)}
+
+
+async def others_with(
+    connection: AsyncConnection, platform: str, connection_id: str, outcome: str, since: datetime
+) -> int:
+    """How many other connections of a platform came to this outcome since then."""
+    query = select(func.count(attempts.c.connection_id.distinct())).where(
+        attempts.c.finished_at >= since,
+        attempts.c.platform == platform,
+        attempts.c.outcome == outcome,
+        attempts.c.connection_id != connection_id,
+    )
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def answered_of(connection: AsyncConnection, row: Row[Any]) -> Row[Any] | None:

@@ -10,6 +10,7 @@ from sqlalchemy import Row, bindparam, case, delete, exists, func, or_, select, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from soulwatch.host.store.attempts import OPEN
+from soulwatch.host.store.database import IDS_A_QUERY
 from soulwatch.host.store.tables import attempts, breakers, connections, data_keys, polls
 from soulwatch.values import Account, Connection
 
@@ -60,6 +61,16 @@ async def get(connection: AsyncConnection, connection_id: str) -> Row[Any] | Non
     """One connection with its sealed data key, and whether any breaker is open."""
     found: Row[Any] | None = (await connection.execute(ONE, {"its_id": connection_id})).one_or_none()
     return found
+
+
+async def held(connection: AsyncConnection, connection_id: str) -> Row[Any] | None:
+    """The same, and it stays as it is until the transaction ends.
+
+    Whoever writes about a connection takes its row first, then what hangs on it: in another order two would wait for
+    each other.
+    """
+    await connection.execute(select(connections.c.id).where(connections.c.id == connection_id).with_for_update())
+    return await get(connection, connection_id)
 
 
 async def find(
@@ -135,9 +146,9 @@ async def free(connection: AsyncConnection, connection_id: str, fence: int) -> N
 
 
 async def wake(connection: AsyncConnection, platform: str, now: datetime) -> None:
-    """The platform is well again: whoever waited for that is due."""
-    await connection.execute(
-        update(connections)
+    """The platform is well again: whoever waited for that is due. In a transaction of its own."""
+    waiting = (
+        select(connections.c.id)
         .where(
             connections.c.platform == platform,
             connections.c.status == "connected",
@@ -145,8 +156,13 @@ async def wake(connection: AsyncConnection, platform: str, now: datetime) -> Non
             connections.c.doubted_at.is_(None),
             connections.c.next_refresh_at > now,
         )
-        .values(next_refresh_at=now)
+        .order_by(connections.c.id)
+        .with_for_update()
     )
+    ids = (await connection.execute(waiting)).scalars().all()
+    for start in range(0, len(ids), IDS_A_QUERY):
+        some = connections.c.id.in_(ids[start : start + IDS_A_QUERY])
+        await connection.execute(update(connections).where(some).values(next_refresh_at=now))
 
 
 async def revive(connection: AsyncConnection, connection_id: str, fence: int, now: datetime) -> None:
@@ -200,6 +216,18 @@ async def next_due(connection: AsyncConnection) -> datetime | None:
     )
     found: datetime | None = (await connection.execute(query)).scalar()
     return found
+
+
+async def doubted(connection: AsyncConnection, platform: str) -> tuple[int, int]:
+    """How many connections of a platform that cannot be refreshed are doubted, and how many are not."""
+    is_doubted = connections.c.doubted_at.is_not(None)
+    query = select(func.count().filter(is_doubted), func.count().filter(~is_doubted)).where(
+        connections.c.platform == platform,
+        connections.c.status == "connected",
+        connections.c.refresh_token.is_(None),
+    )
+    found = (await connection.execute(query)).one()
+    return found[0], found[1]
 
 
 async def ending(connection: AsyncConnection, until: datetime, after: str, limit: int) -> Sequence[Row[Any]]:

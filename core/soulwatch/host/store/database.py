@@ -19,9 +19,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import PoolResetState
 
 from soulwatch.errors import SettingsError
+from soulwatch.host.store.silence import TRANSACTION_S, Watch, driver_of, ended_after
 
 BUSY_TIMEOUT_S = 30
+IDS_A_QUERY = 500
+"""Well below every database's limit of parameters in one statement."""
 THREAD_ENDS_S = 0.05
+CONNECT_WITHIN_S = 10
 # Resetting a WAL with two or more connections could corrupt it (fixed in 3.51.3 and in these two older lines).
 WAL_IS_SOUND_FROM = (3, 51, 3)
 WAL_IS_SOUND_IN = ((3, 44, 6), (3, 50, 7))
@@ -64,7 +68,7 @@ class Database:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.schema = schema
-        options: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 10, "max_overflow": 10}
+        options: dict[str, Any] = {"pool_size": 10, "max_overflow": 10, "connect_args": {"timeout": CONNECT_WITHIN_S}}
         if self.is_sqlite:
             connect = {"timeout": BUSY_TIMEOUT_S, "factory": TidyConnection}
             options = {"connect_args": connect, "pool_reset_on_return": None}  # _reset_sqlite does it
@@ -75,6 +79,9 @@ class Database:
             self.engine = self.engine.execution_options(schema_translate_map={None: schema})
         self._to_write = self.engine.execution_options(soulwatch_writes=True)
         self._writer = anyio.Lock()
+        self._watch = Watch()
+        if not self.is_sqlite:
+            event.listen(self.engine.sync_engine, "connect", self._watch.remember)
         if self.is_sqlite:
             event.listen(self.engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self.engine.sync_engine, "begin", _begin_sqlite)
@@ -85,19 +92,35 @@ class Database:
         """A transaction that only reads."""
         # Cancelling inside a database call can hang the pool; a transaction is short, so it is let finish.
         with anyio.CancelScope(shield=True):
-            async with self.engine.connect() as connection:
+            async with self._connected(self.engine, TRANSACTION_S) as connection:
                 yield connection
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that may write, committed at the end of the block, rolled back when it raises."""
+    async def writing(self, within_s: float = TRANSACTION_S) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may write, committed at the end of the block, rolled back when it raises.
+
+        On PostgreSQL its connection is cut off where it takes longer than `within_s`.
+        """
         async with AsyncExitStack() as stack:
             if self.is_sqlite:
                 # One writer at a time anyway: queueing here is fair, SQLite's busy loop is not.
                 await stack.enter_async_context(self._writer)
             with anyio.CancelScope(shield=True):
-                async with self._to_write.begin() as connection:
+                async with self._connected(self._to_write, within_s) as connection, connection.begin():
                     yield connection
+
+    @asynccontextmanager
+    async def _connected(self, engine: AsyncEngine, within_s: float) -> AsyncIterator[AsyncConnection]:
+        if self.is_sqlite:
+            async with engine.connect() as connection:
+                yield connection
+            return
+        connection = await self._watch.answering(engine)
+        try:
+            with ended_after(within_s, await driver_of(connection)):
+                yield connection
+        finally:
+            await connection.close()
 
     def make_private(self) -> None:
         """Make a SQLite file that is not there yet, for its owner alone; its journals get the same rights."""

@@ -13,6 +13,7 @@ from soulwatch.host.store.tables import metadata
 VERSION_TABLE = "soulwatch_version"
 LOCK = int.from_bytes(b"soulwatc")
 """PostgreSQL's advisory lock under which tables are made."""
+LONGEST_S = 3600.0
 HEAD = "0001"
 """The newest migration; a test holds it equal to what the scripts say."""
 
@@ -22,7 +23,7 @@ async def migrate(database: Database) -> bool:
     async with database.reading() as connection:
         if await connection.run_sync(_version) == HEAD:
             return False
-    async with database.writing() as connection:
+    async with database.writing(within_s=LONGEST_S) as connection:
         if not database.is_sqlite:
             # SQLite lets in one writer at a time; PostgreSQL would let two hosts make the same tables.
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})

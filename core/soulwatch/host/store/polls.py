@@ -9,12 +9,9 @@ from typing import Any
 from sqlalchemy import Row, delete, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from soulwatch.host.store.database import upsert
+from soulwatch.host.store.database import IDS_A_QUERY, upsert
 from soulwatch.host.store.tables import connections, polls
 from soulwatch.values import Cursor
-
-IDS_A_QUERY = 500
-"""Well below every database's limit of parameters in one statement."""
 
 
 def _free(now: datetime) -> Any:
@@ -195,7 +192,14 @@ async def forget(connection: AsyncConnection, connection_id: str) -> None:
 
 
 async def put_off_platform(connection: AsyncConnection, platform: str, until: datetime) -> None:
-    """Nothing of a platform is due before `until`: it told our whole client to wait."""
-    await connection.execute(
-        update(polls).where(polls.c.platform == platform, polls.c.due_at < until).values(due_at=until)
+    """Nothing of a platform is due before `until`: it told our whole client to wait. In a transaction of its own."""
+    early = (
+        select(polls.c.id)
+        .where(polls.c.platform == platform, polls.c.due_at < until)
+        .order_by(polls.c.id)
+        .with_for_update()
     )
+    ids = (await connection.execute(early)).scalars().all()
+    for start in range(0, len(ids), IDS_A_QUERY):
+        some = polls.c.id.in_(ids[start : start + IDS_A_QUERY])
+        await connection.execute(update(polls).where(some).values(due_at=until))
