@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
-from support.refreshing import expire, is_good, played, refreshes
+from support.refreshing import expire, impatient, is_good, played, refreshes
 from support.served import on_sqlite
 from support.world import WITHOUT_WAITING
 
-from soulwatch import Connection, Unavailable
+from soulwatch import Connection, RateLimited, Unavailable
 from soulwatch.host.host import Host
 
 PEOPLE = {f"user{number}": person for number, person in enumerate(("mira", "oskar", "juno") * 4)}
@@ -79,3 +80,33 @@ async def test_one_who_has_no_answer_among_many_who_have_is_no_outage(world):
         assert await host.breakers.waiting() == (set(), set())
         assert sorted({row.reason for row in await host.accounts.rows()}, key=str) == [None, "unavailable"]
         assert len(refreshes(world)) == len(made)
+
+
+class LimitOf(httpx.AsyncBaseTransport):
+    """A way on which one token alone is limited."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, refresh_token: str) -> None:
+        self._inner = inner
+        self._limited = refresh_token
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if self._limited in (await request.aread()).decode():
+            return httpx.Response(429, headers={"Retry-After": "3600"}, request=request)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.fault("F14")
+@on_sqlite
+async def test_a_limit_of_one_connection_holds_up_no_other(open_world):
+    clock = played()
+    async with open_world(now=clock.now) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
+        first, *others = await connected(world, host)
+        limited = host.tokens._safe.open(await host.accounts.row(first.id)).refresh
+        impatient(host, 20, LimitOf(host.platforms.token_way("sandbox")._inner, limited))
+        with pytest.raises(RateLimited):
+            await host.tokens.fresh(first.id)
+        for other in others:
+            assert is_good(world, await host.tokens.fresh(other.id))

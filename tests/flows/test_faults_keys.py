@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 
+import anyio
 import pytest
 from support.refreshing import expire, is_good, played, refreshes, statuses
 from support.served import on_sqlite
@@ -10,6 +11,8 @@ from support.world import WITHOUT_WAITING
 
 from soulwatch import SettingsError
 from soulwatch.host import rekeying
+from soulwatch.host.host import Host
+from soulwatch.host.settings import load_settings
 from soulwatch.host.vault import KeyUnavailable, generate_key
 
 pytestmark = on_sqlite
@@ -110,3 +113,25 @@ async def test_a_change_of_keys_that_dies_at_any_step_among_refreshes_is_taken_u
 
         assert step > 10
         assert not any(grant.revoked for grant in world.sandbox.grants.of())
+
+
+async def test_of_two_hosts_that_make_a_key_each_at_the_first_start_one_refuses(open_world, tmp_path):
+    started, refused = [], []
+    async with open_world() as world:
+
+        async def start(folder):
+            settings = load_settings(
+                overrides=world.given() | {"data_dir": str(tmp_path / folder)}, env={}, cwd=tmp_path
+            )
+            try:
+                started.append(await Host.open(settings))
+            except SettingsError as wrong:
+                refused.append(str(wrong))
+
+        async with anyio.create_task_group() as group:
+            for folder in ("one", "two"):
+                group.start_soon(start, folder)
+        for host in started:
+            await host.close()
+    assert (len(started), len(refused)) == (1, 1)
+    assert "not the key this database was sealed with" in refused[0]

@@ -1,6 +1,9 @@
+from dataclasses import replace
 from datetime import timedelta
 
-from soulwatch import Account, Token
+from support.refreshing import Interrupted, expire, host_with, played
+
+from soulwatch import Account, Token, hookimpl
 from soulwatch.testing.clock import PlayedClock
 
 
@@ -46,3 +49,25 @@ async def test_connected_again_the_forecast_begins_anew(world):
             token = Token("a", "r", clock.now() + timedelta(hours=1), grant_expires_at=end)
             await host.accounts.store("ada", facts, Account("1", "Ada"), token)
             assert await host.forecast.look_ahead() == 1
+
+
+async def test_an_end_that_differs_by_less_than_a_second_is_told_once(open_world):
+    clock = played()
+    end = clock.now() + timedelta(days=10)
+
+    class Ends(Interrupted):
+        @hookimpl
+        async def refresh_token(self, token, client, http):
+            fresh = await self.facts.oauth.refresh(token, client, http)
+            left = int((end - clock.now()).total_seconds())
+            return replace(fresh, grant_expires_at=clock.now() + timedelta(seconds=left))
+
+    async with open_world(now=clock.now) as world, host_with(world, Ends(), clock=clock) as host:
+        connection = await world.connect(host)
+        for _ in range(4):
+            await expire(world, host, connection)
+            await host.tokens.fresh(connection.id)
+            await host.forecast.look_ahead()
+            await clock.advance(3000.37)
+        told = [event for event in await host.events("ada") if event.data.get("reason") == "reauth_soon"]
+        assert len(told) == 1

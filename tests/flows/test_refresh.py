@@ -1,5 +1,6 @@
 """One request a generation, and no token handed out that is not stored."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import anyio
@@ -19,7 +20,7 @@ from support.refreshing import (
 from support.served import on_sqlite
 from support.world import AT_ONCE
 
-from soulwatch import Misconfigured, NotFound, PluginError, Unavailable
+from soulwatch import Misconfigured, NotFound, PluginError, Token, Unavailable, hookimpl
 from soulwatch.host.timing import RefreshPolicy
 
 CALLERS = 200
@@ -393,3 +394,46 @@ async def test_no_token_stands_in_the_database_file(world):
             content = path.read_bytes()
             for secret in [*issued, "invented-sandbox-secret"]:
                 assert secret.encode() not in content, path.name
+
+
+@pytest.mark.parametrize("must_rotate", [False, True])
+async def test_a_refresh_token_that_a_plugin_leaves_out_is_not_lost(open_world, must_rotate):
+    class Forgetful(Interrupted):
+        @hookimpl
+        async def refresh_token(self, token, client, http):
+            fresh = await self.facts.oauth.refresh(token, client, http)
+            return Token(fresh.access, None, fresh.expires_at, fresh.scopes)
+
+    connector = Forgetful()
+    connector.facts = replace(connector.facts, oauth=replace(connector.facts.oauth, must_rotate=must_rotate))
+    rotation = "strict" if must_rotate else "none"
+    async with open_world(rotation=rotation) as world, host_with(world, connector) as host:
+        connection = await world.connect(host)
+        await expire(world, host, connection)
+        if must_rotate:
+            with pytest.raises(PluginError, match="gave no refresh token"):
+                await host.tokens.fresh(connection.id)
+            assert [attempt.state for attempt in await journal(host, connection)] == ["received"]
+        else:
+            for _ in range(2):
+                await expire(world, host, connection)
+                assert is_good(world, await host.tokens.fresh(connection.id))
+        assert host.tokens._safe.open(await host.accounts.row(connection.id)).refresh is not None
+
+
+@on_sqlite
+async def test_polls_that_hang_hold_up_no_refresh(open_world):
+    async with open_world() as world, world.host(concurrency=2) as host:
+        connection = await world.connect(host)
+        world.sandbox.faults.add("hang", path="/v1/", seconds=30, times=None)
+        await expire(world, host, connection)
+        await host.ensure_fresh_token("ada", "sandbox")
+        async with anyio.create_task_group() as group:
+            for name in ("notes", "mood"):
+                group.start_soon(host.poll_connection, connection.id, name)
+            await anyio.sleep(0.3)
+            await expire(world, host, connection)
+            await change(host, connection, last_attempt_at=None)
+            with anyio.fail_after(5):
+                assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
+            group.cancel_scope.cancel()

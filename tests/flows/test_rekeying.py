@@ -1,8 +1,10 @@
 import pytest
+from sqlalchemy import update
 
 from soulwatch import SettingsError
 from soulwatch.host import rekeying
-from soulwatch.host.vault import generate_key
+from soulwatch.host.store.tables import data_keys
+from soulwatch.host.vault import KeyRing, Place, Vault, generate_key
 
 OLD, NEW = generate_key(), generate_key()
 
@@ -58,3 +60,36 @@ async def test_without_an_older_key_that_is_in_use_it_does_not_start(world):
             pass
     async with world.host(encryption_key=OLD) as host:
         assert len(await tokens_of(host, "ada")) == 1
+
+
+async def test_a_damaged_data_key_keeps_no_other_from_being_moved(world):
+    async with world.host(encryption_key=OLD) as host:
+        for user in ("ada", "bea"):
+            await world.connect(host, user=user)
+        (damaged,) = await host.accounts.rows(user="ada")
+        before = await tokens_of(host, "bea")
+        await change_key(host, damaged, damaged.sealed_key[:-1] + bytes([damaged.sealed_key[-1] ^ 1]))
+    async with world.host(encryption_key=f"{NEW},{OLD}") as host:
+        assert await rekeying.rotate(host.database, host.vault) == rekeying.Rotated(moved=1, damaged=1)
+    async with world.host(encryption_key=NEW) as host:
+        assert await tokens_of(host, "bea") == before
+
+
+async def test_a_data_key_of_a_key_that_is_missing_is_told_and_its_check_stays(world):
+    third = generate_key()
+    async with world.host(encryption_key=OLD) as host:
+        await world.connect(host, user="ada")
+        (ada,) = await host.accounts.rows(user="ada")
+    async with world.host(encryption_key=f"{NEW},{OLD}") as host:
+        place = Place("platform_connections", "sealed_key", ada.id, "ada", "sandbox", 0)
+        await change_key(host, ada, Vault(KeyRing.from_texts([third])).new_data_key(place))
+        assert await rekeying.rotate(host.database, host.vault) == rekeying.Rotated(without_key=1)
+    with pytest.raises(SettingsError, match="An older key"):
+        async with world.host(encryption_key=NEW):
+            pass
+
+
+async def change_key(host, row, sealed_key):
+    async with host.database.writing() as transaction:
+        its = data_keys.c.connection_id == row.id
+        await transaction.execute(update(data_keys).where(its).values(sealed_key=sealed_key))

@@ -1,11 +1,14 @@
 """A platform that cannot revoke a grant at once when its account is disconnected: asked again, for a few seconds."""
 
+from datetime import timedelta
+
 import httpx
 import pytest
-from support.refreshing import impatient
+from support.refreshing import Interrupted, change, expire, host_with, impatient, journal
 from support.served import on_sqlite
 from support.world import AT_ONCE
 
+from soulwatch import SoulwatchError
 from soulwatch.testing.clock import PlayedClock
 
 pytestmark = on_sqlite
@@ -114,3 +117,36 @@ async def test_waiting_for_answers_counts_too(ending, clock):
     slow = Slow(clock)
     confirmed, _ = await ending(way=slow)
     assert (confirmed, clock.waits, slow.asked) == (False, [], 1)
+
+
+async def test_a_token_in_an_answer_that_nobody_could_read_is_revoked_too(open_world, monkeypatch):
+    async def break_down(_token):
+        raise RuntimeError("at fault")
+
+    connector = Interrupted(after=break_down)
+    async with open_world(rotation="strict") as world, host_with(world, connector) as host:
+        connection = await world.connect(host)
+        await expire(world, host, connection)
+        with pytest.raises(SoulwatchError):
+            await host.tokens.fresh(connection.id)
+        assert [attempt.state for attempt in await journal(host, connection)] == ["received"]
+        connector.after = None
+        revoked = []
+
+        async def revoke(_platform, token):
+            revoked.append(token.refresh)
+            return True
+
+        monkeypatch.setattr(host.platforms, "revoke", revoke)
+        before = host.tokens._safe.open(await host.accounts.row(connection.id)).refresh
+        assert await host.accounts.disconnect(connection.id)
+        assert len(revoked) == 2
+        assert (revoked[0] != before, revoked[1]) == (True, before)
+
+
+async def test_where_a_crash_may_have_left_a_token_that_nobody_knows_nothing_is_confirmed(open_world):
+    async with open_world(rotation="strict") as world, world.host(AT_ONCE) as host:
+        connection = await world.connect(host)
+        await host.tokens._claims.claim(connection.id)
+        await change(host, connection, lease_until=host.clock.now() - timedelta(seconds=1))
+        assert not await host.accounts.disconnect(connection.id)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from soulwatch.host.processes import is_gone, name_of_this
 
@@ -37,3 +38,25 @@ def test_where_the_kernel_tells_nothing_nobody_is_gone(tmp_path, monkeypatch):
 
     assert str(os.getpid()) in name
     assert not is_gone(name)
+
+
+def test_a_process_whose_past_is_hidden_is_not_gone(tmp_path, monkeypatch):
+    place, _, _, token = name_of_this("mine").split(":")
+    for name in ("sys/kernel/random", "self/ns"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text(Path("/proc/sys/kernel/random/boot_id").read_text())
+    (tmp_path / "self/ns/pid").symlink_to(Path("/proc/self/ns/pid").readlink())
+    monkeypatch.setattr("soulwatch.host.processes.PROC", tmp_path)  # as with hidepid=2: of others nothing is there
+
+    assert not is_gone(f"{place}:1:5:{token}")
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as child:
+        pass
+    assert is_gone(f"{place}:{child.pid}:5:{token}")
+
+
+def test_a_process_that_ended_and_that_nobody_asked_about_is_gone():
+    with subprocess.Popen([sys.executable, "-c", NAME], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        name = child.stdout.readline().decode().strip()
+        child.stdin.close()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its number is still its own
+        assert is_gone(name)
