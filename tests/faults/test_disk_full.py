@@ -18,6 +18,9 @@ from support.served import on_sqlite
 from support.small_disk import small_disk
 from support.stocktaking import revoked, troubles, until
 
+from soulwatch.errors import SettingsError
+from soulwatch.host.store.database import Database
+
 __all__ = ["small_disk"]
 
 pytestmark = [on_sqlite, pytest.mark.slow]
@@ -153,6 +156,16 @@ async def test_a_command_that_finds_the_disk_full_says_so_in_one_line(open_small
         r"Error: The database cannot be written: database or disk is full\. Make room on the disk of /.*\.\n",
         done.stderr.decode(),
     )
+
+
+@pytest.mark.fault("F41", how="real")
+async def test_what_is_started_on_a_full_disk_is_told_to_make_room(small_disk, database_url):
+    database = Database(f"sqlite+aiosqlite:///{small_disk.folder}/soulwatch.db")
+    database.make_private()
+    small_disk.fill()
+    with pytest.raises(SettingsError, match=r"database or disk is full\. Make room on the disk of /.*soulwatch\.db\.$"):
+        await database.check()
+    await database.close()
 
 
 @pytest.mark.fault("F07", "F41", how="real")

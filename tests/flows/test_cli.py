@@ -177,6 +177,28 @@ async def test_doctor_finds_times_that_are_yet_to_come(say, world, connection):
     assert re.search(r"^fail +Clock and database: something happened at 2999-01-01", done.out, re.MULTILINE)
 
 
+@pytest.mark.fault("F17")
+async def test_doctor_names_the_client_that_is_refused_where_it_is_and_the_settings_to_mend(
+    say, here, world, connection
+):
+    here.set(SANDBOX_CLIENT_SECRET="wrong")
+    await say("refresh", "--connection", connection.id)
+    done = await say("doctor")
+    assert done.code == 1
+    told = re.search(
+        r"^fail +OAuth client sandbox: refused since [\d -:]+ UTC at (\S+): .*\n +(.*)", done.out, re.MULTILINE
+    )
+    assert told[1] == f"{world.url}/sandbox/token"
+    assert told[2] == (
+        "Mend SANDBOX_CLIENT_ID (it comes from environment SANDBOX_CLIENT_ID) and SANDBOX_CLIENT_SECRET (it comes from "
+        "environment SANDBOX_CLIENT_SECRET) and restart the host. No user has to do anything."
+    )
+    here.set(SANDBOX_CLIENT_SECRET="invented-sandbox-secret")
+    done = await say("doctor")
+    assert done.code == 0
+    assert re.search(r"^warn +OAuth client sandbox: .* under another id or secret", done.out, re.MULTILINE)
+
+
 # Serving
 
 

@@ -53,7 +53,7 @@ class Given:
             raise NotFound(
                 f"There is no demonstration in {settings.data_dir} yet; `soulwatch serve --demo` begins one."
             )
-        return load_settings(overrides={**self.overrides, **demo_overrides(settings, port)})
+        return load_settings(overrides=self.overrides, demo=demo_overrides(settings, port))
 
     def command(self, name: str) -> str:
         """How another command is called for the same installation."""
