@@ -157,7 +157,9 @@ async def test_after_keys_rotate_the_new_key_alone_opens_everything(say, here, w
     async with world.host(encryption_key=old) as host:
         await world.connect(host)
     here.set(ENCRYPTION_KEY=f"{new},{old}")
-    assert "1 moved" in (await say("keys", "rotate")).out
+    done = await say("keys", "rotate")
+    assert "1 moved" in done.out
+    assert "A host that does not know the newest key yet" in done.out
     here.set(ENCRYPTION_KEY=new)
     assert (await say("refresh", "--user", "ada", "--platform", "sandbox")).code == 0
 
