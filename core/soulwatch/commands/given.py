@@ -98,10 +98,8 @@ def _which(command: Callable[..., Any], demo: str) -> Callable[..., Any]:
 @asynccontextmanager
 async def open_host(settings: Settings) -> AsyncIterator[Host]:
     """The host of this installation, without its background work. Raises SettingsError."""
-    from sqlalchemy.engine import make_url  # noqa: PLC0415
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
-    from soulwatch.host.causes import cause_of  # noqa: PLC0415
     from soulwatch.host.host import Host  # noqa: PLC0415
 
     make_data_dir(settings.data_dir)
@@ -117,13 +115,19 @@ async def open_host(settings: Settings) -> AsyncIterator[Host]:
             raise
         while isinstance(refused, ExceptionGroup):  # what went wrong in a task, or in one of its own
             refused = refused.exceptions[0]
-        cause = cause_of(refused, make_url(settings.database_url))
-        if cause is not None and cause.remedy:
-            raise SoulwatchError(
-                f"The database {cause.what.partition(':')[0]}: {cause.said}. {cause.remedy}."
-            ) from refused
-        said = getattr(refused, "orig", None) or refused
-        raise SoulwatchError(f"The database refused: {said}. `soulwatch doctor` examines it.") from refused
+        raise SoulwatchError(_told(refused, settings)) from refused
+
+
+def _told(refused: Exception, settings: Settings) -> str:
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+
+    from soulwatch.host.causes import cause_of  # noqa: PLC0415
+
+    cause = cause_of(refused, make_url(settings.database_url))
+    if cause is not None and cause.remedy:
+        return f"{cause.told()}."
+    said = getattr(refused, "orig", None) or refused
+    return f"The database refused: {said}. `soulwatch doctor` examines it."
 
 
 def with_host(given: Given, work: Callable[[Host], Awaitable[Result]], *, may_begin: bool = False) -> Result:

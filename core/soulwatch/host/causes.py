@@ -25,6 +25,10 @@ class Cause:
     """The driver's words; they may hold addresses."""
     remedy: str = ""
 
+    def told(self, otherwise: str = "") -> str:
+        """It as the operator reads it, without a full stop; `otherwise` stands where no remedy is known."""
+        return f"The database {self.what.partition(':')[0]}: {self.said}. {self.remedy or otherwise}"
+
 
 _KNOWN = tuple(
     (re.compile(words, re.IGNORECASE), what, remedy)

@@ -51,7 +51,7 @@ class Trouble:
             logger.debug("the database still fails: %s", cause.said)
         else:
             self._causes.append(cause)
-            logger.error("%s", told(cause))
+            logger.error("%s; it goes on by itself.", cause.told("See that it runs and that DATABASE_URL leads to it"))
         return True
 
     async def look(self) -> None:
@@ -81,12 +81,6 @@ class Trouble:
         if self._causes and self._clock.monotonic() - self._failed_at >= QUIET_FOR_S:
             self._causes.clear()
             logger.warning("The database can be written again: everything goes on.")
-
-
-def told(cause: Cause) -> str:
-    """A cause as the operator reads it in the log."""
-    remedy = cause.remedy or "See that it runs and that DATABASE_URL leads to it"
-    return f"The database {cause.what.partition(':')[0]}: {cause.said}. {remedy}; it goes on by itself."
 
 
 _KNOWN: WeakKeyDictionary[Database, Trouble] = WeakKeyDictionary()
