@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
@@ -131,6 +133,13 @@ def test_what_is_wrong_is_told_by_its_cause(broken, what):
 )
 def test_a_mistake_of_ours_is_no_trouble_of_the_database(broken):
     assert cause_of(broken, SQLITE) is None
+
+
+def test_a_table_that_is_missing_is_a_mistake_of_ours():
+    with closing(sqlite3.connect(":memory:")) as database, pytest.raises(sqlite3.OperationalError) as missing:
+        database.execute("SELECT * FROM elsewhere")
+    assert cause_of(missing.value, SQLITE) is None
+    assert cause_of(OperationalError("", {}, missing.value), SQLITE) is None
 
 
 def test_no_password_is_told():

@@ -64,6 +64,8 @@ def cause_of(broken: BaseException, url: URL) -> Cause | None:
 def _cause(broken: BaseException, url: URL) -> Cause | None:
     if not isinstance(broken, DBAPIError | sqlite3.Error | OSError | NoneIsFree) or isinstance(broken, WRONGLY_ASKED):
         return None
+    if getattr(getattr(broken, "orig", broken), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return None  # a table that is missing, a statement it does not understand
     said = re.sub(r"^<class '[^']*'>: ", "", str(getattr(broken, "orig", None) or broken)).partition("\n")[0]
     for words, what, remedy in _KNOWN:
         if words.search(said):
