@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import types
@@ -96,6 +97,23 @@ def test_the_unit_of_the_service_is_one(tmp_path):
     there.write_text(unit.replace("/opt/soulwatch/bin/soulwatch", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", str(there)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_backup_that_is_there_already_is_refused_in_one_line(tmp_path):
+    page = (PAGES / "back-up-and-restore.md").read_text("utf-8")
+    (command,) = [block for block in re.findall(r"(?s)```sh\n(.*?)```", page) if "VACUUM INTO" in block]
+    sqlite3.connect(tmp_path / "soulwatch.db").close()
+    (tmp_path / "backups").mkdir()
+    names = {"PYTHON": sys.executable, "DATA": str(tmp_path), "BACKUPS": str(tmp_path / "backups")}
+    first, again = (
+        subprocess.run(["sh", "-eu", "-c", command], env=names, capture_output=True, text=True, check=False)
+        for _ in range(2)
+    )
+    assert (first.returncode, first.stderr) == (0, "")
+    assert (again.returncode, again.stderr) == (
+        1,
+        f"{tmp_path}/backups/soulwatch.db was not made: output file already exists\n",
+    )
 
 
 async def test_a_program_without_a_web_side_opens_the_host(served, tmp_path):

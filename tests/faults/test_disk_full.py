@@ -1,17 +1,25 @@
 """A disk that is full at one moment or another, and has room again later. Database, key and log lie on it."""
 
 import asyncio
+import os
+import re
 import sqlite3
-from contextlib import asynccontextmanager, closing
+import sys
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import anyio
+import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 from support.refreshing import change, journal, refreshes, statuses
 from support.served import on_sqlite
 from support.small_disk import small_disk
 from support.stocktaking import revoked, troubles, until
+
+from soulwatch.errors import SettingsError
+from soulwatch.host.store.database import Database
 
 __all__ = ["small_disk"]
 
@@ -86,6 +94,78 @@ async def test_while_the_disk_is_full_no_platform_is_asked_and_then_all_goes_on_
         small_disk.free()
         await all_are_well(world, host, refreshed=3)
         assert is_intact(small_disk)
+
+
+async def readiness(process):
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.get(f"{await process.begun()}/readyz")
+    return answer.status_code, answer.json().get("detail")
+
+
+@pytest.mark.fault("F41", how="real")
+async def test_a_full_disk_is_told_in_one_line_and_makes_the_host_unready_and_its_end_in_another(
+    open_small_world, serve, small_disk
+):
+    async with open_small_world("ada", "grace") as (world, host, connections):
+        process = serve(world)
+        await process.begun()
+        assert await readiness(process) == (200, None)
+        small_disk.fill()
+        for connection in connections:
+            with suppress(OperationalError):
+                await ends_in(0, world, host, connection)
+
+        async def is_unready():
+            return (await readiness(process))[0] == 503
+
+        await until(is_unready, 80)
+        await anyio.sleep(10)
+        assert await readiness(process) == (
+            503,
+            "The database cannot be written: no room is left. The log tells more.",
+        )
+        small_disk.free()
+
+        async def is_ready():
+            return (await readiness(process))[0] == 200
+
+        await until(is_ready)
+        assert process.said().count("Traceback") == 0, process.said()
+        assert process.said().count("Z error ") == 1, process.said()
+        assert process.said().count("The database cannot be written: database or disk is full. Make room on") == 1
+        assert process.said().count("The database can be written again") == 1
+
+
+@pytest.mark.fault("F41", how="real")
+async def test_a_command_that_finds_the_disk_full_says_so_in_one_line(open_small_world, small_disk):
+    async with open_small_world("ada") as (world, _, _):
+        small_disk.fill()
+        environment = {
+            **os.environ,
+            "SOULWATCH_DATA_DIR": str(world.folder),
+            "SOULWATCH_DATABASE_URL": world.database_url,
+            "SANDBOX_CLIENT_ID": "invented-sandbox-client",
+            "SANDBOX_CLIENT_SECRET": "invented-sandbox-secret",
+            "SOULWATCH_PLATFORMS__SANDBOX__API_URL": world.url,
+            "SOULWATCH_PLATFORMS__SANDBOX__OAUTH_URL": world.url,
+        }
+        command = [sys.executable, "-m", "soulwatch", "poll"]
+        done = await anyio.run_process(command, env=environment, cwd=world.folder, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"Error: The database cannot be written: database or disk is full\. Make room on the disk of /.*\.\n",
+        done.stderr.decode(),
+    )
+
+
+@pytest.mark.fault("F41", how="real")
+async def test_what_is_started_on_a_full_disk_is_told_to_make_room(small_disk, database_url):
+    database = Database(f"sqlite+aiosqlite:///{small_disk.folder}/soulwatch.db")
+    database.make_private()
+    small_disk.fill()
+    with pytest.raises(SettingsError, match=r"database or disk is full\. Make room on the disk of /.*soulwatch\.db\.$"):
+        await database.check()
+    await database.close()
 
 
 @pytest.mark.fault("F07", "F41", how="real")

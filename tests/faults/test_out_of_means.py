@@ -99,7 +99,9 @@ async def test_on_a_disk_that_cannot_be_written_to_it_says_so_and_changes_nothin
 
         assert code == 1
         said = refused.said()
-        assert said.startswith("Error: The database refused: attempt to write a readonly database."), said
+        assert said.startswith("Error: The database cannot be written: attempt to write a readonly database. Make "), (
+            said
+        )
         assert said.count("\n") == 1, said
         assert refreshes(world) == []
         assert (small_disk.folder / "soulwatch.db").read_bytes() == before

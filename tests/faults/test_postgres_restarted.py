@@ -144,4 +144,4 @@ async def test_a_database_that_is_gone_for_a_moment_cuts_off_no_request_that_is_
         await until(lambda: is_well(world, host))
         assert len(refreshes(world)) == 1
         assert [attempt.state for attempt in await journal(host, connection)] == ["applied"]
-        assert "refreshing stopped" in process.said(), "nothing went wrong: this showed nothing"
+        assert "The database cannot be used" in process.said(), "nothing went wrong: this showed nothing"

@@ -157,7 +157,9 @@ async def test_after_keys_rotate_the_new_key_alone_opens_everything(say, here, w
     async with world.host(encryption_key=old) as host:
         await world.connect(host)
     here.set(ENCRYPTION_KEY=f"{new},{old}")
-    assert "1 moved" in (await say("keys", "rotate")).out
+    done = await say("keys", "rotate")
+    assert "1 moved" in done.out
+    assert "A host that does not know the newest key yet" in done.out
     here.set(ENCRYPTION_KEY=new)
     assert (await say("refresh", "--user", "ada", "--platform", "sandbox")).code == 0
 
@@ -175,6 +177,28 @@ async def test_doctor_finds_times_that_are_yet_to_come(say, world, connection):
     done = await say("doctor")
     assert done.code == 1
     assert re.search(r"^fail +Clock and database: something happened at 2999-01-01", done.out, re.MULTILINE)
+
+
+@pytest.mark.fault("F17")
+async def test_doctor_names_the_client_that_is_refused_where_it_is_and_the_settings_to_mend(
+    say, here, world, connection
+):
+    here.set(SANDBOX_CLIENT_SECRET="wrong")
+    await say("refresh", "--connection", connection.id)
+    done = await say("doctor")
+    assert done.code == 1
+    told = re.search(
+        r"^fail +OAuth client sandbox: refused since [\d -:]+ UTC at (\S+): .*\n +(.*)", done.out, re.MULTILINE
+    )
+    assert told[1] == f"{world.url}/sandbox/token"
+    assert told[2] == (
+        "Mend SANDBOX_CLIENT_ID (it comes from environment SANDBOX_CLIENT_ID) and SANDBOX_CLIENT_SECRET (it comes from "
+        "environment SANDBOX_CLIENT_SECRET) and restart the host. No user has to do anything."
+    )
+    here.set(SANDBOX_CLIENT_SECRET="invented-sandbox-secret")
+    done = await say("doctor")
+    assert done.code == 0
+    assert re.search(r"^warn +OAuth client sandbox: .* under another id or secret", done.out, re.MULTILINE)
 
 
 # Serving

@@ -2,6 +2,7 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from support.commands import here, logging_as_it_was
 from support.terminal import Done
 
 from soulwatch import __version__
+from soulwatch.commands.checks_of_files import examine_files
 from soulwatch.commands.checks_of_house import examine_folder, examine_key_file
-from soulwatch.commands.checks_of_machine import examine_clock, examine_python, examine_sqlite
+from soulwatch.commands.checks_of_machine import examine_clock, examine_machine, examine_python, examine_sqlite
 from soulwatch.commands.demo import demo_overrides, known_port
 from soulwatch.commands.given import Given
 from soulwatch.commands.listening import listen, port_of
@@ -412,6 +414,57 @@ def test_a_key_file_that_others_may_read_fails(settings):
     path.chmod(0o640)
     found = examine_key_file(made)
     assert (found.level, found.remedy) == ("fail", f"chmod 600 {path}")
+
+
+def test_a_settings_file_with_secrets_that_others_may_read_is_a_warning(here):
+    here.run("login-code")
+    (here.folder / ".env").write_text("CRON_SECRET=invented-and-long-enough-for-this\nSPOTIFY_CLIENT_ID=ours\n")
+    (here.folder / "soulwatch.toml").write_text('port = 0\n[clients.spotify]\nsecret_file = "spotify.secret"\n')
+    (here.folder / "spotify.secret").write_text("invented")
+    for name in (".env", "soulwatch.toml", "spotify.secret"):
+        (here.folder / name).chmod(0o644)
+    told = here.run("doctor").out
+    assert f"warn  Settings file: others may read {here.folder}/.env (mode 0644), which holds cron_secret\n" in told
+    assert f"        chmod 600 {here.folder}/.env\n" in told
+    assert f"{here.folder}/spotify.secret (mode 0644), which holds clients.spotify.secret\n" in told
+    assert "soulwatch.toml" not in told
+    for name in (".env", "spotify.secret"):
+        (here.folder / name).chmod(0o600)
+    assert "Settings file" not in here.run("doctor").out
+
+
+def test_a_password_of_the_database_is_a_secret_too(settings, tmp_path):
+    (tmp_path / ".env").write_text("DATABASE_URL=postgresql://sw:secret@localhost/sw\n")
+    (tmp_path / ".env").chmod(0o640)
+    (found,) = examine_files(settings())
+    assert (found.level, found.remedy) == ("warn", f"chmod 600 {tmp_path}/.env")
+    assert "database_url" in found.what
+
+
+def test_on_postgresql_nothing_is_said_of_sqlite():
+    assert "SQLite" in {one.title for one in examine_machine(uses_sqlite=True)}
+    assert "SQLite" not in {one.title for one in examine_machine(uses_sqlite=False)}
+
+
+def test_doctor_asks_the_settings_which_database_it_is(here):
+    here.set(DATABASE_URL="postgresql://nobody@127.0.0.1:1/none", SOULWATCH_PORT="0")
+    assert "SQLite" not in here.run("doctor").out
+
+
+@pytest.mark.parametrize(("free", "level"), [(0, "fail"), (50_000_000, "warn"), (500_000_000, "ok")])
+def test_a_disk_without_room_fails_and_one_with_little_is_a_warning(tmp_path, monkeypatch, free, level):
+    usage = type(shutil.disk_usage(tmp_path))(10**9, 10**9 - free, free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert examine_folder(tmp_path).level == level
+
+
+def test_what_the_demonstration_decides_is_not_said_to_be_typed(here):
+    (here.folder / "data" / "demo").mkdir(parents=True)
+    (here.folder / "data" / "demo" / "sandbox.json").write_text('{"port": 4999}')
+    told = here.run("config", "--demo", "--data-dir", "data").out
+    assert "command line" not in told
+    assert re.search(r"^environment +demonstration +--demo$", told, re.MULTILINE)
+    assert re.search(r"^clients\.sandbox\.id +sandbox-demo +--demo$", told, re.MULTILINE)
 
 
 def test_a_folder_that_is_a_file_fails(tmp_path):

@@ -37,6 +37,17 @@ async def test_a_wrong_key_refuses_to_start_and_changes_nothing(start, tmp_path)
     await start(encryption_key=KEY)
 
 
+async def test_a_key_file_is_only_spoken_of_where_the_key_came_from_one(start, tmp_path):
+    await start(encryption_key=KEY)
+    with pytest.raises(SettingsError) as refused:
+        await start(encryption_key=WRONG)
+    assert "encryption.key" not in str(refused.value)
+    (tmp_path / "encryption.key").write_text(WRONG)
+    (tmp_path / "encryption.key").chmod(0o600)
+    with pytest.raises(SettingsError, match=r"\(or restore .*/encryption\.key\)"):
+        await start()
+
+
 @pytest.mark.fault("F61")
 async def test_a_missing_key_refuses_to_start_and_makes_no_other(start, tmp_path):
     await start(encryption_key=KEY)

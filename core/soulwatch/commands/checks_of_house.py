@@ -14,6 +14,8 @@ from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from soulwatch.commands.checks_of_addresses import examine_addresses
+from soulwatch.commands.checks_of_clients import examine_clients
+from soulwatch.commands.checks_of_files import examine_files
 from soulwatch.commands.findings import Finding, fail, ok, warn
 from soulwatch.errors import SoulwatchError
 from soulwatch.host.clock import SystemClock
@@ -27,15 +29,19 @@ from soulwatch.host.store.migrate import HEAD, VERSION_TABLE
 if TYPE_CHECKING:
     from soulwatch.host.settings import Settings
 
+NO_ROOM = 64 * 1024
 LITTLE_ROOM = 100 * 1024 * 1024
 CLOCK_MAY_DIFFER = timedelta(minutes=2)
 
 
 async def examine_house(settings: Settings) -> list[Finding]:
     """Each finding, in turn."""
-    found = [examine_folder(settings.data_dir), examine_key_file(settings)]
-    found += [one async for one in examine_database(settings)]
-    found += examine_plugins(settings)
+    plugins = Plugins()
+    plugins.discover(allow=settings.plugins.allow, deny=settings.plugins.deny)
+    platforms = Platforms(plugins, settings)
+    found = [examine_folder(settings.data_dir), examine_key_file(settings), *examine_files(settings)]
+    found += [one async for one in examine_database(settings, platforms)]
+    found += examine_plugins(plugins, platforms)
     found += await examine_addresses(settings)
     return found
 
@@ -45,7 +51,10 @@ def examine_folder(folder: Path) -> Finding:
     there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         return fail("Data directory", f"{there} cannot be written", "Set SOULWATCH_DATA_DIR to a folder of this user.")
-    if shutil.disk_usage(there).free < LITTLE_ROOM:
+    free = shutil.disk_usage(there).free
+    if free < NO_ROOM:
+        return fail("Data directory", f"{folder} has no room left", "Make room: until then no token can be refreshed.")
+    if free < LITTLE_ROOM:
         return warn("Data directory", f"{folder} has less than 100 MB left", "Make room: a full disk stops everything.")
     return ok("Data directory", str(folder) if there == folder else f"{folder} (made at the first start)")
 
@@ -67,7 +76,7 @@ def examine_key_file(settings: Settings) -> Finding:
     )
 
 
-async def examine_database(settings: Settings) -> AsyncIterator[Finding]:
+async def examine_database(settings: Settings, platforms: Platforms) -> AsyncIterator[Finding]:
     """Whether it opens, its tables are up to date, its key fits and no time in it is yet to come."""
     database = Database(settings.database_url)
     try:
@@ -82,6 +91,9 @@ async def examine_database(settings: Settings) -> AsyncIterator[Finding]:
             await open_ring(settings, database)
             yield ok("Database key", "fits what is sealed")
             yield await _examine_times(database)
+        if version == HEAD:
+            for finding in await examine_clients(settings, database, platforms):
+                yield finding
     except SoulwatchError as wrong:
         yield fail("Database", "it cannot be used", str(wrong))
     except (SQLAlchemyError, OSError) as broken:
@@ -125,11 +137,8 @@ async def _examine_times(database: Database) -> Finding:
     return ok("Clock and database", "no time in it is yet to come")
 
 
-def examine_plugins(settings: Settings) -> Iterator[Finding]:
+def examine_plugins(plugins: Plugins, platforms: Platforms) -> Iterator[Finding]:
     """Every plugin, and for a platform whether its client is set."""
-    plugins = Plugins()
-    plugins.discover(allow=settings.plugins.allow, deny=settings.plugins.deny)
-    platforms = Platforms(plugins, settings)
     for plugin in plugins:
         title = f"Plugin {plugin.name}"
         if plugin.platform is None or platforms.has_client(plugin.platform):

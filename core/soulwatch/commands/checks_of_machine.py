@@ -17,10 +17,11 @@ BUILT = datetime(2026, 1, 1, tzinfo=UTC)
 """No clock that is right shows a time before this program was written."""
 
 
-def examine_machine() -> Iterator[Finding]:
+def examine_machine(*, uses_sqlite: bool) -> Iterator[Finding]:
     """Each finding, in turn."""
     yield examine_python(sys.version_info[:2])
-    yield examine_sqlite(sqlite3.sqlite_version_info)
+    if uses_sqlite:
+        yield examine_sqlite(sqlite3.sqlite_version_info)
     yield examine_clock(datetime.now(UTC))
 
 

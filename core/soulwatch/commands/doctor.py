@@ -37,13 +37,12 @@ def doctor(given: Given) -> None:
     from soulwatch.commands.checks_of_machine import examine_machine  # noqa: PLC0415
     from soulwatch.commands.findings import fail, ok  # noqa: PLC0415
 
-    found = list(examine_machine())
     try:
         settings = given.settings()
     except SettingsError as wrong:
-        found.append(fail("Settings", "they cannot be used", str(wrong)))
+        found = [*examine_machine(uses_sqlite=True), fail("Settings", "they cannot be used", str(wrong))]
     else:
-        found.append(ok("Settings", "all understood"))
+        found = [*examine_machine(uses_sqlite=settings.uses_sqlite), ok("Settings", "all understood")]
         found += anyio.run(examine_house, settings)
     _print(found)
     if any(one.level == "fail" for one in found):

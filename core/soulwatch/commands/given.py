@@ -53,7 +53,7 @@ class Given:
             raise NotFound(
                 f"There is no demonstration in {settings.data_dir} yet; `soulwatch serve --demo` begins one."
             )
-        return load_settings(overrides={**self.overrides, **demo_overrides(settings, port)})
+        return load_settings(overrides=self.overrides, demo=demo_overrides(settings, port))
 
     def command(self, name: str) -> str:
         """How another command is called for the same installation."""
@@ -115,8 +115,19 @@ async def open_host(settings: Settings) -> AsyncIterator[Host]:
             raise
         while isinstance(refused, ExceptionGroup):  # what went wrong in a task, or in one of its own
             refused = refused.exceptions[0]
-        said = getattr(refused, "orig", None) or refused
-        raise SoulwatchError(f"The database refused: {said}. `soulwatch doctor` examines it.") from refused
+        raise SoulwatchError(_told(refused, settings)) from refused
+
+
+def _told(refused: Exception, settings: Settings) -> str:
+    from sqlalchemy.engine import make_url  # noqa: PLC0415
+
+    from soulwatch.host.causes import cause_of  # noqa: PLC0415
+
+    cause = cause_of(refused, make_url(settings.database_url))
+    if cause is not None and cause.remedy:
+        return f"{cause.told()}."
+    said = getattr(refused, "orig", None) or refused
+    return f"The database refused: {said}. `soulwatch doctor` examines it."
 
 
 def with_host(given: Given, work: Callable[[Host], Awaitable[Result]], *, may_begin: bool = False) -> Result:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   soulwatch keygen
-  echo "ENCRYPTION_KEY=$(soulwatch keygen)" >> .env"""
+  (umask 077; echo "ENCRYPTION_KEY=$(soulwatch keygen)" >> .env)"""
 )
 def keygen() -> None:
     """Print a new encryption key.
@@ -52,6 +52,9 @@ def rotate(given: Given) -> None:
 
     Put the new key before the old one (ENCRYPTION_KEY="new,old"), restart the host, and run this: it moves what the old
     one sealed. Hosts may go on meanwhile, and it can be cut off and run again. Then the old key may be taken out.
+
+    Where there are several hosts, put the new key behind the old one on every host first: it must not be run before
+    all of them know the new key.
     """
     from soulwatch.host import rekeying  # noqa: PLC0415
 
@@ -66,4 +69,5 @@ def rotate(given: Given) -> None:
         note(f"{done.without_key} could not be moved: put the key that sealed them back into ENCRYPTION_KEY.")
         raise click.exceptions.Exit(1)
     click.echo(f"All is sealed under the newest key, {done.moved} moved.")
+    click.echo("A host that does not know the newest key yet cannot open a token: restart it with that key now.")
     click.echo("Older keys may be taken out of ENCRYPTION_KEY. Backups made before still need them.")

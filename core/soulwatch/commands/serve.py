@@ -57,10 +57,8 @@ async def _serve(given: Given) -> None:
         sockets = stack.enter_context(listen(settings.host, settings.port))
         if settings.port == 0:
             given = replace(given, more={**given.more, "port": port_of(sockets)})
-        overrides = given.overrides
-        if given.is_demo:
-            overrides |= await _begin_demo(stack, given)
-        settings = load_settings(overrides=overrides)
+        demo = await _begin_demo(stack, given) if given.is_demo else {}
+        settings = load_settings(overrides=given.overrides, demo=demo)
         logs.configure(settings.log_level, settings.log_format, secrets=secrets_of(settings))
         host = await stack.enter_async_context(open_host(settings))
         await _run(host, sockets, given)

@@ -18,7 +18,7 @@ Examples:
 def config(given: Given) -> None:
     """Print every setting in force and where it came from, secrets masked.
 
-    What wins: command line, environment, .env, soulwatch.toml, default.
+    What wins: command line, environment, .env, soulwatch.toml, default; and what --demo decides over all of them.
     """
     from soulwatch.host.settings import describe  # noqa: PLC0415
 

@@ -43,6 +43,7 @@ from soulwatch.host.sweeper import Sweeper
 from soulwatch.host.ticker import Ticker
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.host.tokens import Tokens
+from soulwatch.host.trouble import trouble_of
 from soulwatch.host.vault import KeyRing, Vault
 from soulwatch.host.worker import Worker
 from soulwatch.values import Event, Token
@@ -56,6 +57,7 @@ MOST_POLLS = 50
 """Some platforms take a used refresh token again for ten seconds: after a crash that is how long there is."""
 LOOK_AROUND_EVERY_S = 2
 BEAT_EVERY_S = 10
+LOOK_AT_DATABASE_EVERY_S = 5
 PRUNE_EVERY_S = 60
 LOOK_AHEAD_EVERY_S = 3600
 EVENTS_ARE_KEPT = timedelta(days=7)
@@ -102,9 +104,16 @@ class Host:
         self.clock_watch = ClockWatch(database, clock, max(settings.lease, policy.lease))
         self.access = Access(database, clock)
         self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
-        ticker = Ticker(clock, tz=settings.zone)
+        self.trouble = trouble_of(database, clock)
+        ticker = Ticker(clock, tz=settings.zone, is_told=self.trouble.met)
         self.worker = Worker(
-            self.sweeper, self.poller, ticker, clock, most_polls=MOST_POLLS, grace=settings.shutdown_grace
+            self.sweeper,
+            self.poller,
+            ticker,
+            clock,
+            self.trouble,
+            most_polls=MOST_POLLS,
+            grace=settings.shutdown_grace,
         )
         self._tick(ticker)
 
@@ -172,6 +181,7 @@ class Host:
         ticker.every(BEAT_EVERY_S, self.worker.beat, "heartbeat", at_once=True)
         ticker.every(BEAT_EVERY_S, self.clock_watch.look, "clock", at_once=True)
         ticker.every(LOOK_AROUND_EVERY_S, self.broadcaster.look_around, "events of other processes")
+        ticker.every(LOOK_AT_DATABASE_EVERY_S, self.trouble.look, "database")
         ticker.every(PRUNE_EVERY_S, self._prune, "pruning")
         ticker.every(LOOK_AHEAD_EVERY_S, self._look_ahead, "forecast", at_once=True)
 

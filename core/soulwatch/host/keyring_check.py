@@ -33,13 +33,18 @@ def _check(ring: KeyRing, known: Sequence[bytes], settings: Settings) -> None:
     if missing and len(missing) == len(known):
         raise SettingsError(
             "ENCRYPTION_KEY is not the key this database was sealed with; nothing was changed. Set the key it was made "
-            f"with (or restore {settings.data_dir / KEY_FILE}), or DATABASE_URL to another database."
+            f"with{_or_restore(settings)}, or DATABASE_URL to another database."
         )
     if missing:
         raise SettingsError(
             "An older key that still seals part of this database is missing from ENCRYPTION_KEY; nothing was changed. "
             "Put it back behind the newest one, run `soulwatch keys rotate`, and take it out then."
         )
+
+
+def _or_restore(settings: Settings) -> str:
+    """Where the key comes from a file, that may be what was lost."""
+    return "" if settings.encryption_key else f" (or restore {settings.data_dir / KEY_FILE})"
 
 
 async def remember(ring: KeyRing, database: Database, clock: Clock, settings: Settings) -> None:

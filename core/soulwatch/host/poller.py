@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import httpx
 from sqlalchemy import Row
+from sqlalchemy.exc import SQLAlchemyError
 
 from soulwatch.api import Api
 from soulwatch.endpoint import Endpoint
@@ -18,6 +19,7 @@ from soulwatch.errors import CursorExpired, NotFound, PluginError, SoulwatchErro
 from soulwatch.host.aftermath import Announce
 from soulwatch.host.agreed import agreed_time
 from soulwatch.host.budget import Budget
+from soulwatch.host.causes import cause_of
 from soulwatch.host.clock import Clock
 from soulwatch.host.plan import Plan
 from soulwatch.host.platforms import Platforms
@@ -111,6 +113,8 @@ class Poller:
             await self._postponing.put_off(claimed, whose, endpoint, broken)
             return self._outcome(claimed, problem=str(broken))
         except Exception as broken:
+            if isinstance(broken, SQLAlchemyError) and cause_of(broken, self._database.engine.url):
+                raise  # no plugin is to blame, and nothing can be written about it: its lease runs out
             logger.exception("a poll failed in a way nobody foresaw", extra={"connection": claimed.connection_id})
             said = PluginError(f"Polling {claimed.platform} {claimed.data_type} failed: {type(broken).__name__}.")
             await self._postponing.put_off(claimed, whose, endpoint, said)

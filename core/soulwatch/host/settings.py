@@ -34,6 +34,9 @@ from soulwatch.host.settings_names import FIXED_CLIENTS, Names, dotted, patterns
 from soulwatch.host.settings_report import Given, complaint, leaves_in, problems_in, shown
 from soulwatch.host.settings_sources import (
     COMMAND_LINE,
+    DEMONSTRATION,
+    DOTENV,
+    ENVIRONMENT,
     Layer,
     Reader,
     leaves,
@@ -116,16 +119,28 @@ class Settings(_Decided):
     platforms: dict[str, PlatformSettings] = Field(default_factory=dict)
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _files: dict[str, Path] = PrivateAttr(default_factory=dict)
 
     def model_post_init(self, context: Any, /) -> None:
         """Notes for each setting where its value came from."""
         given: Layer = context or {}
         self._sources = {dotted(name): given[name].source if name in given else DEFAULT for name, _ in leaves_in(self)}
+        self._files = {dotted(name): one.file for name, one in given.items() if one.file is not None}
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """Which file each value stands in that stands in one, by the setting's dotted name."""
+        return MappingProxyType(self._files)
 
     @property
     def sources(self) -> Mapping[str, str]:
         """Where each value came from, by the setting's dotted name."""
         return MappingProxyType(self._sources)
+
+    @property
+    def uses_sqlite(self) -> bool:
+        """Whether the database is a file of SQLite."""
+        return self.database_url.startswith("sqlite")
 
     @property
     def base_url(self) -> str:
@@ -159,6 +174,7 @@ NAMES = Names(dict(patterns(Settings)))
 def load_settings(
     *,
     overrides: Mapping[str, Any] = MappingProxyType({}),
+    demo: Mapping[str, Any] = MappingProxyType({}),
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Settings:
@@ -166,6 +182,7 @@ def load_settings(
 
     Args:
         overrides: from the command line, by dotted name; `config` is the path of another `soulwatch.toml`.
+        demo: what the demonstration decides, whatever anybody says.
         env: the environment, in place of this process's own.
         cwd: the folder that `.env`, `soulwatch.toml` and relative paths are looked up from.
 
@@ -174,7 +191,7 @@ def load_settings(
     """
     env = os.environ if env is None else env
     reader = Reader(NAMES, home=_home(env))
-    given = _read(reader, overrides, env, (cwd or Path.cwd()).absolute())
+    given = _read(reader, overrides, demo, env, (cwd or Path.cwd()).absolute())
     problems = reader.problems
     try:
         settings = Settings.model_validate(nested(given), context=given)
@@ -195,16 +212,19 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
     ]
 
 
-def _read(reader: Reader, overrides: Mapping[str, Any], env: Mapping[str, str], cwd: Path) -> Layer:
-    dotenv = read_dotenv(cwd / ".env", reader.problems)
+def _read(
+    reader: Reader, overrides: Mapping[str, Any], demo: Mapping[str, Any], env: Mapping[str, str], cwd: Path
+) -> Layer:
+    dotenv = read_dotenv(cwd / DOTENV, reader.problems)
     chosen = overrides.get("config") or env.get("SOULWATCH_CONFIG") or dotenv.get("SOULWATCH_CONFIG")
     config = reader.path(str(chosen or CONFIG_FILE), cwd)
     told = {name: value for name, value in overrides.items() if name != "config"}
     tables = read_toml(config, reader.problems) if chosen or config.exists() else {}
     layers: list[Layer] = [
+        reader.table(overridden(demo), DEMONSTRATION, cwd),
         reader.table(overridden(told), COMMAND_LINE, cwd),
-        reader.variables(env, "environment", cwd),
-        reader.variables(dotenv, ".env", cwd),
+        reader.variables(env, ENVIRONMENT, cwd),
+        reader.variables(dotenv, DOTENV, cwd),
         reader.table(leaves(tables), str(chosen or CONFIG_FILE), config.parent),
         {("data_dir",): Given(_data_dir(env), DEFAULT, DEFAULT)},
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -36,6 +37,8 @@ class Given:
     where: str
     """The exact spelling to look for in that source."""
     is_file: bool = False
+    file: Path | None = None
+    """The file that it stands in, if it stands in one."""
 
     def holding(self, value: Any) -> Self:
         """The same with the value that was meant by it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ from soulwatch.host.settings_report import Given, Problem
 
 VALUE_FILE_MAX_BYTES = 65536
 COMMAND_LINE = "command line"
+DEMONSTRATION = "--demo"
+ENVIRONMENT = "environment"
+DOTENV = ".env"
 
 _PATHS = {("data_dir",), ("ca_file",)}
 _SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
@@ -42,9 +45,10 @@ class Reader:
             if is_no_setting(variable, text):
                 continue
             name, is_file = found
-            shown = where if source == "environment" else source
+            shown = where if source == ENVIRONMENT else source
             if text.strip() or (name in _NEVER_EMPTY and not is_file):
-                self._put(layer, name, Given(text, shown, where, is_file), folder)
+                file = folder / DOTENV if source == DOTENV else None
+                self._put(layer, name, Given(text, shown, where, is_file, file), folder)
         return layer
 
     def _refuse_unknown_variable(self, variable: str, text: str, where: str) -> None:
@@ -55,11 +59,12 @@ class Reader:
     def table(self, leaves: Iterable[tuple[Name, Any]], source: str, folder: Path) -> Layer:
         """The settings among these leaves of `soulwatch.toml` or of the command line."""
         layer: Layer = {}
+        file = None if source in (COMMAND_LINE, DEMONSTRATION) else folder / Path(source).name
         for name, value in leaves:
             where = f"{source} {dotted(name)}"
             of_file = (*name[:-1], name[-1].removesuffix(FILE.lower()))
             if name in self.names:
-                self._put(layer, name, Given(value, source, where), folder)
+                self._put(layer, name, Given(value, source, where, file=file), folder)
             elif name != of_file and of_file in self.names:
                 self._put(layer, of_file, Given(value, source, where, is_file=True), folder)
             else:
@@ -71,7 +76,9 @@ class Reader:
         if before is not None and _twice(before, given):
             self._note(name, given, f"is given by {before.where} too", "Keep one of the two.")
             return
-        value = self._from_file(name, given, folder) if given.is_file else given.value
+        if given.is_file:
+            given = replace(given, file=self.path(str(given.value).strip(), folder))
+        value = self._from_file(name, given) if given.is_file else given.value
         if isinstance(value, str):
             value = value.strip()
         if name in _NEVER_EMPTY and value == "":
@@ -79,10 +86,9 @@ class Reader:
         elif value is not None and value != "":
             layer[name] = given.holding(self._anchored(name, value, folder))
 
-    def _from_file(self, name: Name, given: Given, folder: Path) -> str | None:
-        path = self.path(str(given.value).strip(), folder)
+    def _from_file(self, name: Name, given: Given) -> str | None:
         try:
-            with path.open("rb") as file:
+            with (given.file or Path()).open("rb") as file:
                 text = file.read(VALUE_FILE_MAX_BYTES).decode("utf-8-sig").strip()
         except (OSError, UnicodeDecodeError, ValueError) as error:
             # The path is not repeated: sometimes it is the secret itself, put under the wrong name.

@@ -18,6 +18,7 @@ from soulwatch.host.settling import PROMPT_TRIES, few_of
 from soulwatch.host.store import attempts, connections
 from soulwatch.host.store.database import Database
 from soulwatch.host.tokens import Tokens
+from soulwatch.host.trouble import trouble_of
 from soulwatch.host.vault import KeyUnavailable
 
 logger = logging.getLogger("soulwatch.tokens")
@@ -125,5 +126,6 @@ class Sweeper:
             self._left_alone[connection_id] = self._clock.monotonic() + WITHOUT_KEY_S
         except SoulwatchError as broken:
             logger.debug("not refreshed: %s", broken)
-        except Exception:
-            logger.exception("a refresh failed in a way nobody foresaw")
+        except Exception as broken:
+            if not trouble_of(self._database, self._clock).met(broken):
+                logger.exception("a refresh failed in a way nobody foresaw")

@@ -130,11 +130,14 @@ class Ticker:
     """Runs jobs when they are due, side by side, until it is cancelled.
 
     Turns missed while the machine slept or the wall clock jumped come as one. A turn that comes while the job is still
-    at work is let pass. A job that fails is logged and has its next turn all the same.
+    at work is let pass. A job that fails is logged, unless `is_told` knows it, and has its next turn all the same.
     """
 
-    def __init__(self, clock: Clock, *, tz: tzinfo = UTC) -> None:
+    def __init__(
+        self, clock: Clock, *, tz: tzinfo = UTC, is_told: Callable[[BaseException], bool] = lambda _: False
+    ) -> None:
         self._clock = clock
+        self._is_told = is_told
         self._scheduler = UtcScheduler(clock, tz=tz)
         self._duties: dict[str, _Duty] = {}
         self._due: list[_Duty] = []
@@ -196,7 +199,8 @@ class Ticker:
             # A job may hand on the cancellation of something it awaited; in a task group that would end every job.
             if not isinstance(trouble, Exception) and anyio.get_current_task().has_pending_cancellation():
                 raise
-            logger.exception("job %s failed, its next turn comes all the same", duty.name, extra={"job": duty.name})
+            log = logger.debug if self._is_told(trouble) else logger.exception
+            log("job %s failed, its next turn comes all the same", duty.name, extra={"job": duty.name})
         else:
             duty.last_success = self._clock.now()
         finally:

@@ -16,6 +16,7 @@ from soulwatch.host.clock import Clock
 from soulwatch.host.poller import Poller
 from soulwatch.host.sweeper import Sweeper
 from soulwatch.host.ticker import Ticker
+from soulwatch.host.trouble import Trouble
 
 logger = logging.getLogger("soulwatch.worker")
 
@@ -36,12 +37,21 @@ class Worker:
     """Runs until stopped; each loop is restarted where it fails, and leaves a heartbeat where it does not."""
 
     def __init__(
-        self, sweeper: Sweeper, poller: Poller, ticker: Ticker, clock: Clock, *, most_polls: int, grace: timedelta
+        self,
+        sweeper: Sweeper,
+        poller: Poller,
+        ticker: Ticker,
+        clock: Clock,
+        trouble: Trouble,
+        *,
+        most_polls: int,
+        grace: timedelta,
     ) -> None:
         self._sweeper = sweeper
         self._poller = poller
         self._ticker = ticker
         self._clock = clock
+        self._trouble = trouble
         self._most_polls = most_polls
         self._grace = grace
         self._running = 0
@@ -102,11 +112,12 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 await loop()
-            except (Exception, asyncio.CancelledError) as trouble:
+            except (Exception, asyncio.CancelledError) as broken:
                 # A loop may hand on the cancellation of something it awaited; in a task group it would end unnoticed.
-                if isinstance(trouble, asyncio.CancelledError) and _is_to_end():
+                if isinstance(broken, asyncio.CancelledError) and _is_to_end():
                     raise
-                logger.exception("%s stopped and is started again", name)
+                if not self._trouble.met(broken):
+                    logger.exception("%s stopped and is started again", name)
                 await self._clock.sleep(PAUSE_AFTER_FAILURE_S)
 
     async def _take_up_what_is_left(self, group: TaskGroup) -> None:
@@ -137,8 +148,9 @@ class Worker:
     async def _poll(self, claimed: Any) -> None:
         try:
             await self._poller.poll(claimed)
-        except Exception:
-            logger.exception("a poll could not even be put off; its lease runs out")
+        except Exception as broken:
+            if not self._trouble.met(broken):
+                logger.exception("a poll could not even be put off; its lease runs out")
         finally:
             self._running -= 1
             if self._running == self._most_polls - 1:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import PoolResetState
 
 from soulwatch.errors import SettingsError
+from soulwatch.host.causes import cause_of
 from soulwatch.host.store.silence import TRANSACTION_S, Watch, driver_of, ended_after
 
 BUSY_TIMEOUT_S = 30
@@ -138,8 +139,10 @@ class Database:
             # aiosqlite's thread still has a word for the event loop, which whoever refuses to start closes at once.
             await anyio.sleep(THREAD_ENDS_S)
             place = self.engine.url.render_as_string(hide_password=True)
+            cause = cause_of(broken, self.engine.url)
+            remedy = (cause and cause.remedy) or "Check DATABASE_URL"
             raise SettingsError(
-                f"The database {place} cannot be opened: {getattr(broken, 'orig', broken)}. Check DATABASE_URL."
+                f"The database {place} cannot be opened: {getattr(broken, 'orig', broken)}. {remedy}."
             ) from None
 
     async def close(self) -> None:

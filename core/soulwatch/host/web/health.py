@@ -19,9 +19,14 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """GET /readyz: 200 while the database answers."""
+    """GET /readyz: 200 while the database answers and can be written."""
+    host = host_of(request)
     try:
-        await host_of(request).database.check()
+        await host.database.check()
     except SoulwatchError:
         return problem(request, 503, "The database does not answer.")
+    if host.trouble.now:
+        await host.trouble.look()  # at most every few seconds; a process without background work has nobody else to
+    if host.trouble.now:
+        return problem(request, 503, f"{host.trouble.now} The log tells more.")
     return Json({"status": "ok"})

@@ -87,7 +87,11 @@ async def on_ours(request: Request, error: Exception) -> Response:
 
 async def on_database(request: Request, error: Exception) -> Response:
     """An answer while the database is full, away or locked: it is nobody's request that is wrong."""
-    logger.error("the database failed", exc_info=error, extra={"request_id": request.scope.get("request_id")})
+    request_id = {"request_id": request.scope.get("request_id")}
+    if request.app.state.host.trouble.met(error):
+        logger.debug("the database failed", extra=request_id)
+    else:
+        logger.error("the database failed", exc_info=error, extra=request_id)
     return problem(request, 503, "The database cannot be used at the moment. The log tells more.")
 
 
