@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from support.refreshing import expire, is_good, played, refreshes
+from support.refreshing import change, expire, is_good, played, refreshes
 from support.served import on_sqlite
 from support.world import WITHOUT_WAITING
 
@@ -79,3 +81,23 @@ async def test_one_who_has_no_answer_among_many_who_have_is_no_outage(world):
         assert await host.breakers.waiting() == (set(), set())
         assert sorted({row.reason for row in await host.accounts.rows()}, key=str) == [None, "unavailable"]
         assert len(refreshes(world)) == len(made)
+
+
+@pytest.mark.fault("F22")
+@on_sqlite
+async def test_the_end_of_an_outage_does_not_hurry_the_second_look_at_a_grant_that_was_called_dead(open_world):
+    clock = played()
+    async with open_world(now=clock.now) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
+        [doubted, *others] = await connected(world, host)
+        second_look = clock.now() + timedelta(minutes=10)
+        doubt = {"doubted_at": clock.now(), "reason": "unavailable", "next_refresh_at": second_look}
+        await change(host, doubted, **doubt)
+        world.sandbox.faults.add("status", path="/token", times=None, status=503)
+        await host.sweeper.sweep()
+        world.sandbox.faults.clear()
+        await sweep_for(host, clock, 65)
+
+        for connection in others:
+            assert is_good(world, await host.tokens.fresh(connection.id))
+        row = await host.accounts.row(doubted.id)
+        assert {name: getattr(row, name) for name in doubt} == doubt

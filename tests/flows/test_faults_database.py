@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolIsExhausted
 from support.refreshing import expire, held_up, is_good, journal, played, refreshes
-from support.served import on_sqlite, until
+from support.served import on_postgres, on_sqlite, until
 from support.stepping import Steps
 from support.world import WITHOUT_WAITING
 
@@ -144,9 +144,6 @@ async def end_all_sessions(database):
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     async with database.reading() as transaction:
         await transaction.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
-
-
-on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
 
 @pytest.mark.fault("F46", how="real")
