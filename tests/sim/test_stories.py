@@ -36,6 +36,10 @@ STORIES = {
     "strict rotation, answers are lost and processes die": Story(
         rotation="strict", weather={"refused": 0.05, "request_lost": 0.02, "answer_cut": 0.02, "slow": 0.05}, kills=3
     ),
+    # Only an answer that is on its way when its process dies or stands still may be lost.
+    "strict rotation, processes die and stand still, disks are full": Story(
+        rotation="strict", kills=6, stops=6, longest_stop=90, full_disks=2, chaos_s=300, reconnects=1
+    ),
     "strict rotation, and no answer is lost": Story(
         rotation="strict", weather={"refused": 0.1, "slow": 0.3}, machines=3, callers=60
     ),
