@@ -46,9 +46,7 @@ class Checks:
             return [] if row.access_token is None else ["disconnected, and its token is left"]
         wrong = await self._open_attempts(row)
         if row.status != "connected":
-            is_strict = self._simulation.story.rotation == "strict"
-            reasons = ("ambiguous_rotation", "invalid_grant")
-            if not is_strict or row.reason not in reasons or not self._may_be_lost(row.user_id):
+            if row.reason not in self._excuses(row.user_id):
                 wrong.append(f"{row.status}, {row.reason}: {row.error_message}")
             return wrong
         token = await self._host.tokens.fresh(row.id)
@@ -59,14 +57,25 @@ class Checks:
             wrong.append(f"connected, and not well: {row.reason}: {row.error_message}")
         return [*wrong, *await self._not_told(row), *await self._not_stored(row)]
 
-    def _may_be_lost(self, user: str) -> bool:
-        """Whether the answer to a token that was sent twice, and so ended its grant, existed nowhere but on its way."""
+    def _excuses(self, user: str) -> tuple[str, ...]:
+        """The reasons for which a user may have to connect again: the answer to a token existed only on its way.
+
+        Sent again it ended its grant. Where another token was sent after it, that one is just called dead.
+        """
+        if self._simulation.story.rotation != "strict":
+            return ()
         by_token: dict[str, list[Sent]] = {}
         for sent in self._simulation.sent:
             if self._whose(sent) == user:
                 by_token.setdefault(sent.token, []).append(sent)
-        reused = [tries for tries in by_token.values() if len(tries) > 1 and tries[0].status != BAD_REQUEST]
-        return any(self._was_lost(sent) for tries in reused for sent in tries)
+        lost = [
+            token
+            for token, tries in by_token.items()
+            if len(tries) > 1 and tries[0].status != BAD_REQUEST and any(map(self._was_lost, tries))
+        ]
+        if not lost:
+            return ()
+        return ("ambiguous_rotation",) if lost[-1] == list(by_token)[-1] else ("ambiguous_rotation", "invalid_grant")
 
     def _was_lost(self, sent: Sent) -> bool:
         """Whether an answer was lost on its way, or with its process: that died or stood still before it was kept."""
