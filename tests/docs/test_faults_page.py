@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from support.faults import FAULTS
 
 WRITTEN = rows_of(PAGE.read_text("utf-8"))
 AGAIN = "run `nox -s faults`"
+COMMIT = re.compile(r"at commit ([0-9a-f]{7,40})\b")
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +23,23 @@ def collected(tmp_path_factory):
     done = subprocess.run([*command, f"{OPTION}={page}"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return rows_of(page.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def has_history():
+    """Whether this is a checkout, and no unpacked archive or copy of a folder, which know nothing of commits."""
+    return (ROOT / ".git").exists()
+
+
+def test_the_commit_that_the_page_was_seen_at_is_one_of_this_history(has_history):
+    named = COMMIT.search(PAGE.read_text("utf-8"))
+    assert named, AGAIN
+    if has_history:
+        command = ["git", "log", "-1", "--format=%s", named[1]]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert shown.stdout.strip(), shown.stderr
+        ancestor = ["git", "merge-base", "--is-ancestor", named[1], "HEAD"]
+        assert subprocess.run(ancestor, cwd=ROOT, check=False).returncode == 0, f"{named[1]} leads not to here: {AGAIN}"
 
 
 def test_each_fault_has_its_row_and_nothing_else_has():

@@ -2,12 +2,15 @@ import logging
 from datetime import timedelta
 
 import pytest
+from support.refreshing import change
+from support.served import on_sqlite
 
 from soulwatch import Account, Misconfigured, Token, Unavailable
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.testing.clock import PlayedClock
 
 PATIENT = RefreshPolicy()
+MASS_CALL = "OPERATOR: sandbox calls many grants dead at once; users are not told yet"
 
 
 async def give(world, host, users, *, expires_in=timedelta(hours=1)):
@@ -37,6 +40,11 @@ def clock():
     return PlayedClock()
 
 
+def calls(caplog):
+    """How often the operator was called."""
+    return [record.getMessage() for record in caplog.records if "OPERATOR" in record.getMessage()]
+
+
 @pytest.mark.fault("F17")
 async def test_a_wrong_client_secret_costs_few_requests_touches_no_connection_and_is_told_once(world, clock, caplog):
     users = [f"u{number}" for number in range(40)]
@@ -49,7 +57,7 @@ async def test_a_wrong_client_secret_costs_few_requests_touches_no_connection_an
                 await clock.advance(5)
         assert asked(world) <= 10
         assert await statuses(host) == {"connected"}
-        assert len([record for record in caplog.records if "OPERATOR" in record.message]) == 1
+        assert len(calls(caplog)) == 1
     async with world.host(PATIENT, clock) as host:
         for _ in range(36):
             await host.sweeper.sweep()
@@ -87,11 +95,11 @@ async def test_an_older_secret_is_tried_before_the_operator_is_called(world, clo
             await clock.advance(5)
         assert {row.reason for row in await host.accounts.rows()} == {None}
         assert asked(world) <= 6
-        assert not [record for record in caplog.records if "OPERATOR" in record.message]
+        assert not calls(caplog)
 
 
 @pytest.mark.fault("F15")
-async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(world, clock):
+async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(world, clock, caplog):
     async with world.host(PATIENT, clock) as host:
         await give(world, host, [f"u{number}" for number in range(30)])
         await clock.advance(3300)
@@ -100,6 +108,8 @@ async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(worl
             await host.sweeper.sweep()
             await clock.advance(5)
         assert asked(world) <= 12
+        [call] = calls(caplog)
+        assert "HTTP 404" in call
         assert await statuses(host) == {"connected"}
         world.sandbox.faults.clear()
         for _ in range(40):
@@ -109,7 +119,7 @@ async def test_a_token_endpoint_that_moved_is_everybodys_matter_after_three(worl
 
 
 @pytest.mark.fault("F22")
-async def test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at_once(world, clock):
+async def test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at_once(world, clock, caplog):
     async with world.host(PATIENT, clock) as host:
         await give(world, host, [f"u{number}" for number in range(60)])
         await clock.advance(3300)
@@ -119,6 +129,7 @@ async def test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at
             await clock.advance(5)
         rows = await host.accounts.rows()
         assert sum(row.status == "needs_reauth" for row in rows) <= 20
+        assert set(calls(caplog)) == {MASS_CALL}
         world.sandbox.faults.clear()
         for _ in range(200):
             await host.sweeper.sweep()
@@ -126,6 +137,33 @@ async def test_a_platform_that_calls_most_grants_dead_at_once_is_not_believed_at
         held = [row for row in await host.accounts.rows() if row.status == "connected"]
         assert len(held) >= 40
         assert {row.reason for row in held} == {None}
+
+
+async def sweep_for(host, clock, minutes):
+    """As the background does, every five seconds."""
+    for _ in range(minutes * 12):
+        await host.sweeper.sweep()
+        await clock.advance(5)
+
+
+@pytest.mark.fault("F22")
+@on_sqlite
+async def test_a_platform_that_calls_most_grants_dead_for_a_day_is_believed_then(world, clock, caplog):
+    async with world.host(PATIENT, clock) as host:
+        await give(world, host, [f"u{number}" for number in range(60)])
+        await clock.advance(3300)
+        world.sandbox.faults.add("invalid_grant", path="/token", times=None)
+        await sweep_for(host, clock, minutes=4)
+        held = [row for row in await host.accounts.rows() if row.status == "connected"]
+        assert len(held) >= 40
+        for row in held:
+            await change(host, row, doubted_at=clock.now() - timedelta(hours=23, minutes=35))
+        await sweep_for(host, clock, minutes=24)
+        assert {(await host.accounts.row(row.id)).status for row in held} == {"connected"}
+        await sweep_for(host, clock, minutes=11)
+        ended = [await host.accounts.row(row.id) for row in held]
+        assert {(row.status, row.reason) for row in ended} == {("needs_reauth", "invalid_grant")}
+        assert set(calls(caplog)) == {MASS_CALL}
 
 
 async def test_a_few_dead_grants_among_many_are_told_to_their_users(world, clock):

@@ -6,14 +6,12 @@ from datetime import timedelta
 
 import pytest
 from support.refreshing import change, expire, is_good, played, refreshes
-from support.served import on_sqlite
+from support.served import on_postgres, on_sqlite
 from support.world import AT_ONCE
 
 from soulwatch.host.agreed import AgreedClock
 from soulwatch.host.clock import SystemClock
 from soulwatch.host.timing import RefreshPolicy
-
-on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 
 
 @pytest.mark.fault("F31")
@@ -74,3 +72,20 @@ async def test_a_host_whose_clock_is_wrong_goes_by_that_of_the_database(world, m
             fresh = await wrong.ensure_fresh_token("ada", "sandbox")
             assert abs(fresh.expires_at - SystemClock().now() - timedelta(seconds=900)) < timedelta(seconds=10)
             assert AT_ONCE.next_refresh(connection.id, wrong.clock.now(), fresh.expires_at) > SystemClock().now()
+
+
+@pytest.mark.fault("F35")
+@pytest.mark.parametrize("minutes", [-10, 10])
+@on_postgres
+async def test_a_clock_that_was_set_since_the_host_looked_last_changes_no_claim(world, monkeypatch, minutes):
+    policy = RefreshPolicy()
+    async with world.host(policy) as host:
+        connection = await world.connect(host)
+        monkeypatch.setattr(AgreedClock, "machine", lambda _self: SystemClock().now() + timedelta(minutes=minutes))
+        held = SystemClock().now() + timedelta(seconds=30)
+        await change(host, connection, lease_owner="somebody", lease_until=held)
+        assert await host.tokens._claims.claim(connection.id) is None
+
+        await change(host, connection, lease_until=SystemClock().now() - timedelta(seconds=1))
+        claimed = await host.tokens._claims.claim(connection.id)
+        assert abs(claimed.row.lease_until - SystemClock().now() - policy.lease) < timedelta(seconds=5)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import httpx
 import pytest
-from support.refreshing import expire, impatient, is_good, played, refreshes
+from support.refreshing import change, expire, impatient, is_good, played, refreshes
 from support.served import on_sqlite
 from support.world import WITHOUT_WAITING
 
 from soulwatch import Connection, RateLimited, Unavailable
 from soulwatch.host.host import Host
 
+LOOKS_EVERY_S = 5
 PEOPLE = {f"user{number}": person for number, person in enumerate(("mira", "oskar", "juno") * 4)}
 
 
@@ -23,10 +26,10 @@ async def connected(world, host) -> list[Connection]:
 
 
 async def sweep_for(host: Host, clock, seconds: int) -> None:
-    """As the background does, every five seconds."""
-    for _ in range(seconds // 5):
+    """As the background does, though less often."""
+    for _ in range(seconds // LOOKS_EVERY_S):
         await host.sweeper.sweep()
-        await clock.advance(5)
+        await clock.advance(LOOKS_EVERY_S)
 
 
 @pytest.mark.fault("F10")
@@ -48,7 +51,7 @@ async def test_after_an_hour_of_errors_all_are_well_within_a_minute_and_nobody_w
             await host.tokens.fresh(made[0].id)
 
         world.sandbox.faults.clear()
-        await sweep_for(host, clock, 65)
+        await sweep_for(host, clock, 60 + LOOKS_EVERY_S)  # a minute, and the next look after it
         for connection in made:
             assert is_good(world, await host.tokens.fresh(connection.id))
         assert {row.reason for row in await host.accounts.rows()} == {None}
@@ -80,6 +83,26 @@ async def test_one_who_has_no_answer_among_many_who_have_is_no_outage(world):
         assert await host.breakers.waiting() == (set(), set())
         assert sorted({row.reason for row in await host.accounts.rows()}, key=str) == [None, "unavailable"]
         assert len(refreshes(world)) == len(made)
+
+
+@pytest.mark.fault("F22")
+@on_sqlite
+async def test_the_end_of_an_outage_does_not_hurry_the_second_look_at_a_grant_that_was_called_dead(open_world):
+    clock = played()
+    async with open_world(now=clock.now) as world, world.host(WITHOUT_WAITING, clock=clock) as host:
+        [doubted, *others] = await connected(world, host)
+        second_look = clock.now() + timedelta(minutes=10)
+        doubt = {"doubted_at": clock.now(), "reason": "unavailable", "next_refresh_at": second_look}
+        await change(host, doubted, **doubt)
+        world.sandbox.faults.add("status", path="/token", times=None, status=503)
+        await host.sweeper.sweep()
+        world.sandbox.faults.clear()
+        await sweep_for(host, clock, 65)
+
+        for connection in others:
+            assert is_good(world, await host.tokens.fresh(connection.id))
+        row = await host.accounts.row(doubted.id)
+        assert {name: getattr(row, name) for name in doubt} == doubt
 
 
 class LimitOf(httpx.AsyncBaseTransport):

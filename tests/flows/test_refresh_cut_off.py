@@ -114,6 +114,25 @@ async def test_an_answer_a_crash_left_in_the_journal_is_applied_without_a_second
             assert await host.sweeper.recover() == 0
 
 
+@pytest.mark.fault("F06")
+@on_sqlite
+async def test_an_answer_to_another_token_of_the_same_generation_is_not_taken(open_world):
+    """As after a backup was put back: the journal's generations may be counted from another past."""
+    clock = played()
+    async with open_world(rotation="grace", grace=3600, now=clock.now) as world:
+        async with host_with(world, Interrupted(after=crash), clock=clock) as host:
+            connection = await world.connect(host)
+            await expire(world, host, connection)
+            with pytest.raises(Crash):
+                await host.ensure_fresh_token("ada", "sandbox")
+            await change(host, connection, token_fingerprint=b"of another token")
+        await clock.advance(61)
+        async with world.host(clock=clock) as host:
+            assert is_good(world, await host.ensure_fresh_token("ada", "sandbox"))
+            assert await states(host, connection) == ["superseded", "applied"]
+            assert len(refreshes(world)) == 2
+
+
 @pytest.mark.fault("F03", "F06")
 @on_sqlite
 async def test_while_the_claim_of_a_host_that_died_lasts_nobody_sends(world):

@@ -1,5 +1,7 @@
 import pytest
-from sqlalchemy import update
+from sqlalchemy import Update, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from support.served import on_postgres
 
 from soulwatch import SettingsError
 from soulwatch.host import rekeying
@@ -49,6 +51,28 @@ async def test_a_rotation_that_was_cut_off_goes_on_where_it_was(world, monkeypat
         await rekeying.rotate(host.database, host.vault)
     async with world.host(encryption_key=NEW) as host:
         assert len(await tokens_of(host, "bea")) == 1
+
+
+@pytest.mark.fault("F62", "F63")
+@on_postgres
+async def test_an_account_that_is_connected_again_while_its_key_is_moved_keeps_its_new_one(world, monkeypatch):
+    async with world.host(encryption_key=OLD) as host:
+        await world.connect(host)
+    both = f"{NEW},{OLD}"
+    async with world.host(encryption_key=both) as rotating, world.host(encryption_key=both) as connecting:
+        execute, again = AsyncConnection.execute, []
+
+        async def execute_late(transaction, statement, *more, **options):
+            if isinstance(statement, Update) and statement.table is data_keys and not again:
+                again.append(await world.connect(connecting))
+            return await execute(transaction, statement, *more, **options)
+
+        monkeypatch.setattr(AsyncConnection, "execute", execute_late)
+        await rekeying.rotate(rotating.database, rotating.vault)
+        assert again
+        [expected] = await tokens_of(connecting, "ada")
+    async with world.host(encryption_key=NEW) as host:
+        assert await tokens_of(host, "ada") == [expected]
 
 
 @pytest.mark.fault("F61")

@@ -119,6 +119,17 @@ async def test_waiting_for_answers_counts_too(ending, clock):
     assert (confirmed, clock.waits, slow.asked) == (False, [], 1)
 
 
+async def test_who_is_disconnected_leaves_no_key_in_memory(world):
+    async with world.host() as host:
+        connection = await world.connect(host)
+        await host.tokens.fresh(connection.id)
+        key = (await host.accounts.row(connection.id)).sealed_key
+        assert key in host.vault._held
+        assert await host.accounts.disconnect(connection.id)
+
+        assert key not in host.vault._held
+
+
 async def test_a_token_in_an_answer_that_nobody_could_read_is_revoked_too(open_world, monkeypatch):
     async def break_down(_token):
         raise RuntimeError("at fault")

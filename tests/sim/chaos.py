@@ -10,12 +10,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import anyio
-from sim.machine import Died
+from sim.machine import Died, Machine
 
 from soulwatch.host.host import Host
 
 if TYPE_CHECKING:
     from sim.world import Simulation
+
+LONGEST_UNTIL_A_REFRESH_S = 60
+STEPS_OF_A_REFRESH = 30
 
 
 class Chaos:
@@ -49,17 +52,32 @@ class Chaos:
 
     async def _kill(self, name: str) -> None:
         machine = self._simulation.machines[name]
+        at = await self._soon(machine)
         if machine.is_dead or machine.dies_at is not None:
             return
-        machine.dies_at = machine.steps + self._chance.randrange(1, 60)
+        machine.dies_at = at
         await machine.died.wait()
         await self._simulation.bury(name)
         await asyncio.sleep(self._chance.uniform(0.2, 3))
         await self._simulation.boot(name)
 
+    async def _soon(self, machine: Machine) -> int:
+        """One of its next steps, half of the time one of its next refresh."""
+        if self._chance.random() < 0.5:
+            machine.intended.clear()
+            with anyio.move_on_after(LONGEST_UNTIL_A_REFRESH_S):
+                await machine.intended.wait()
+            return machine.steps + self._chance.randrange(1, STEPS_OF_A_REFRESH)
+        return machine.steps + self._chance.randrange(1, 60)
+
     async def _stop(self, name: str) -> None:
         machine = self._simulation.machines[name]
-        machine.stop()
+        at = await self._soon(machine)
+        if machine.is_dead or machine.stops_at is not None:
+            return
+        machine.stops_at = at
+        machine.stood_still.clear()
+        await machine.stood_still.wait()
         await asyncio.sleep(self._chance.uniform(1, self._simulation.story.longest_stop))
         machine.go_on()
 
@@ -89,7 +107,7 @@ class Chaos:
         user = self._chance.choice(self._simulation.users)
         with suppress(Died, Exception):
             if self._chance.random() < 0.5:
-                await self._simulation.on(name, lambda host: host.accounts.disconnect(self._simulation.ids[user]))
+                await self._simulation.on(name, self._simulation.disconnect, user)
                 await asyncio.sleep(self._chance.uniform(0, 5))
             await self._simulation.on(name, self._simulation.connect, user)
 

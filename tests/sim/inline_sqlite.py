@@ -44,9 +44,11 @@ def _init(self: Any, connector: Callable[[], sqlite3.Connection], iter_chunk_siz
     def connect() -> sqlite3.Connection:
         connection = connector()
         connection.execute("PRAGMA busy_timeout=0")
+        connection.create_function("virtual_now", 0, asyncio.get_running_loop().time)
         machine = RUNNING.get()
         if machine is not None:
             machine.connections.add(self)
+            connection.create_function("intended", 0, machine.intended.set)
         return connection
 
     self._running = True

@@ -39,33 +39,54 @@ class Machine:
         self.name = name
         self.steps = 0
         self.dies_at: int | None = None
+        self.stops_at: int | None = None
         self.is_dead = False
         self.disk_is_full = False
         self.on_step: Callable[[int, str], None] = lambda _number, _what: None
         self.connections: WeakSet[Any] = WeakSet()
         self.cursors: WeakSet[Any] = WeakSet()
         self.died = asyncio.Event()
+        self.stood_still = asyncio.Event()
+        self.intended = asyncio.Event()
+        """Set when it has written down that it is about to refresh a token."""
+        self.away: list[tuple[float, float]] = []
+        """From when until when it stood still; when it died."""
         self._chance = random.Random(f"{seed}:{name}")
         self._wall = wall
         self._stopped: asyncio.Event | None = None
+        self._stopped_at = 0.0
 
     async def step(self, what: str) -> None:
         """Come to a place where everything may end or stand still."""
-        while self._stopped and not self.is_dead:
-            await self._stopped.wait()
+        await self._go_on_later()
         if self.is_dead:
             raise Died
         self.steps += 1
         self.on_step(self.steps, what)
         if self.steps == self.dies_at:
             self.kill()
+        if self.stops_at is not None and self.steps >= self.stops_at and not self._is_in_transaction():
+            self.stops_at = None
+            self.stop()
+            await self._go_on_later()
         if self.is_dead:
             raise Died
 
+    async def _go_on_later(self) -> None:
+        while self._stopped and not self.is_dead:
+            await self._stopped.wait()
+
+    def _is_in_transaction(self) -> bool:
+        """Who stands still with SQLite's lock would keep everybody else from even starting."""
+        return any(one._connection is not None and one._connection.in_transaction for one in self.connections)
+
     def kill(self) -> None:
         """SIGKILL: open transactions are rolled back, connections break, nothing more is said."""
+        if not self.is_dead:
+            self.away.append((self.monotonic(), self.monotonic()))
         self.is_dead = True
         self.died.set()
+        self.stood_still.set()
         self.go_on()
         for cursor in list(self.cursors):
             with suppress(sqlite3.ProgrammingError):  # of a connection that was closed in order
@@ -82,10 +103,13 @@ class Machine:
         """SIGSTOP."""
         if self._stopped is None:
             self._stopped = asyncio.Event()
+            self._stopped_at = self.monotonic()
+            self.stood_still.set()
 
     def go_on(self) -> None:
         """SIGCONT."""
         if self._stopped:
+            self.away.append((self._stopped_at, self.monotonic()))
             self._stopped.set()
             self._stopped = None
 

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import anyio
 import pytest
 from sim.machine import Died
 from sim.world import Simulation, Story
@@ -13,8 +14,8 @@ from sim.world import Simulation, Story
 from soulwatch import SoulwatchError
 from soulwatch.host.host import Host
 
-STEPS = range(1, 61)
-"""More than there are in a refresh: the last ones fall behind its end."""
+STEPS = range(1, 45)
+"""Exactly those of a refresh: see the first test."""
 ON_ITS_WAY_S = 0.2
 """Longer than a request takes to the platform."""
 
@@ -45,7 +46,8 @@ class Cut:
                 {"die": machine.kill, "stop": machine.stop, "give up": refreshing.cancel}[self.how]()
 
         machine.on_step = look
-        await asyncio.wait({asyncio.ensure_future(reached.wait())}, timeout=30)
+        with anyio.fail_after(30):
+            await reached.wait()
         self.journal = simulation.journal()
         await asyncio.sleep(ON_ITS_WAY_S)
         self.was_sent = bool(simulation.sent)
@@ -77,6 +79,26 @@ class Cut:
 def story(**habits: object) -> Story:
     """A platform with these habits, one user, and nothing else that goes wrong."""
     return Story(**{"machines": 1, "users": 1, "callers": 0, "kills": 1, "quiet_s": 40, **habits})  # type: ignore[arg-type]
+
+
+def test_the_steps_are_all_those_of_a_refresh_from_before_its_intent_to_its_end(play):
+    seen: list[tuple[str, ...]] = []
+
+    async def look_on(simulation: Simulation) -> None:
+        await asyncio.sleep(5)
+        machine, [user] = simulation.machines["a"], simulation.users
+        machine.on_step = lambda _number, what: seen.append((what, *simulation.journal()))
+        await simulation.on("a", _refreshed, simulation.ids[user])
+        machine.on_step = lambda _number, _what: None
+
+    play(story(rotation="strict", kills=0), 0, look_on)
+
+    assert len(seen) == len(STEPS)
+    landmarks = [("write", "intent"), ("read", "intent"), ("after commit", "received"), ("after commit", "applied")]
+    places = [seen.index(("after commit", "intent")), *(seen.index(one) for one in landmarks)]
+    assert places == sorted(places)
+    assert places[0] > 0
+    assert places[-1] < len(seen) - 1
 
 
 @pytest.mark.fault("F06", "F45")

@@ -21,6 +21,8 @@ from sim.machine import Machine
 from starlette.types import ASGIApp
 
 LOSING = ("request_lost", "answer_cut", "answer_hangs", "unwell", "lied")
+LOSING_AN_ANSWER = ("answer_cut", "answer_hangs", "unwell")
+"""Of these the platform has acted."""
 SPARED_S = 120.0
 """What befell a token once does not befall it again so soon: there is none that could get over everything."""
 
@@ -64,11 +66,15 @@ class Weather:
 class Sent:
     """A token request as the platform saw it."""
 
+    begun: float
+    """When its first byte was about to leave."""
     at: float
     machine: str
     token: str
     fate: str
     status: int = 0
+    is_given_up: bool = False
+    """Whether nobody was there any more to hear the answer."""
 
 
 @dataclass
@@ -116,8 +122,11 @@ class Line(httpcore.AsyncNetworkStream):
         self._arrived = asyncio.Event()
         self._request: h11.Request | None = None
         self._body = b""
+        self._begun: float | None = None
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if buffer and self._begun is None:
+            self._begun = self._wire.machine.monotonic()
         await self._wire.machine.step("write")
         if self._is_broken or self._is_closed:
             raise httpcore.WriteError("the connection is gone")
@@ -132,7 +141,9 @@ class Line(httpcore.AsyncNetworkStream):
                 self._body += event.data
             elif isinstance(event, h11.EndOfMessage):
                 # The platform goes on whatever becomes of who asked.
-                asyncio.get_running_loop().create_task(self._served(self._request, self._body), context=Context())
+                serving = self._served(self._request, self._body, self._begun)
+                asyncio.get_running_loop().create_task(serving, context=Context())
+                self._begun = None
                 return
             else:
                 return
@@ -158,22 +169,22 @@ class Line(httpcore.AsyncNetworkStream):
     def get_extra_info(self, info: str) -> Any:
         return self._is_broken if info == "is_readable" else None
 
-    async def _served(self, request: h11.Request | None, body: bytes) -> None:
+    async def _served(self, request: h11.Request | None, body: bytes, begun: float) -> None:
         try:
-            await self._serve(request, body)
+            await self._serve(request, body, begun)
         except Exception as broken:  # noqa: BLE001  - told at the end of the run
             self._wire.failed.append(broken)
 
-    async def _serve(self, request: h11.Request | None, body: bytes) -> None:
+    async def _serve(self, request: h11.Request | None, body: bytes, begun: float) -> None:
         assert request is not None
         weather = self._wire.weather
         await asyncio.sleep(weather.latency())
         token = parse_qs(body.decode("latin-1")).get("refresh_token", [""])[0]
-        fate = self._fate(token)
-        sent = Sent(asyncio.get_running_loop().time(), self._wire.machine.name, token, fate)
+        fate = "request_lost" if weather.is_down else self._fate(token)
+        sent = Sent(begun, asyncio.get_running_loop().time(), self._wire.machine.name, token, fate)
         if token:
             self._wire.sent.append(sent)
-        if fate == "request_lost" or weather.is_down:
+        if fate == "request_lost":
             self._break()
             return
         if fate == "lied":
@@ -184,6 +195,7 @@ class Line(httpcore.AsyncNetworkStream):
             sent.status, headers, content = NOT_WELL
         await asyncio.sleep(weather.latency() + (weather.chance.uniform(1, 12) if fate == "slow" else 0))
         packed = self._packed(sent.status, headers, content)
+        sent.is_given_up = self._is_closed
         if fate == "answer_hangs":
             return
         if fate == "answer_cut":

@@ -38,6 +38,10 @@ CREATE TRIGGER tokens_by_generation BEFORE UPDATE ON platform_connections
 WHEN NEW.generation = OLD.generation AND
      (NEW.access_token IS NOT OLD.access_token OR NEW.refresh_token IS NOT OLD.refresh_token)
 BEGIN INSERT INTO never VALUES ('a token changed within its generation'); END;
+CREATE TRIGGER intents_are_seen AFTER INSERT ON refresh_attempts BEGIN SELECT intended(); END;
+CREATE TABLE kept (fingerprint BLOB, at REAL);
+CREATE TRIGGER answers_are_kept AFTER UPDATE ON refresh_attempts WHEN NEW.answer IS NOT NULL
+BEGIN INSERT INTO kept VALUES (NEW.token_fingerprint, virtual_now()); END;
 """
 
 
@@ -85,6 +89,8 @@ class Simulation:
             connection.executescript(GUARDS)
         self.settings = settings_for(self.file)
         self.machines: dict[str, Machine] = {}
+        self.ever: dict[str, Machine] = {}
+        """Every process there was."""
         self.hosts: dict[str, Host] = {}
         self.sent: list[Sent] = []
         self._spare: dict[str, float] = {}
@@ -93,6 +99,10 @@ class Simulation:
         self.ended: list[str] = []
         self.wires: list[Wire] = []
         self.ids: dict[str, str] = {}
+        self.granted: dict[str, str] = {}
+        """The grant that a user's connection certainly has."""
+        self.given_back: list[str] = []
+        """The grants that the platform has confirmed to be over."""
         self.revoked: list[Any] = []
         self.states: list[str] = []
 
@@ -112,7 +122,7 @@ class Simulation:
         self._born += 1
         machine = Machine(f"{name}{self._born}", str(self.seed), self.wall)
         machine.on_step = lambda _number, what: self.note(f"{machine.name} {what}")
-        self.machines[name] = machine
+        self.machines[name] = self.ever[machine.name] = machine
         ready: asyncio.Future[Host] = asyncio.get_running_loop().create_future()
         context = copy_context()
         context.run(RUNNING.set, machine)
@@ -177,7 +187,15 @@ class Simulation:
         facts = host.platforms.facts("sandbox")
         ends = host.clock.now() + timedelta(seconds=issued.expires_in or 0)
         token = Token(issued.access, issued.refresh, ends, issued.scope)
+        self.granted.pop(user, None)
         self.ids[user] = (await host.accounts.store(user, facts, Account(user, user), token)).id
+        self.granted[user] = issued.grant
+
+    async def disconnect(self, host: Host, user: str) -> None:
+        """As if the user had ended it."""
+        grant = self.granted.pop(user, None)
+        if await host.accounts.disconnect(self.ids[user]) and grant:
+            self.given_back.append(grant)
 
     async def play(self, script: Script | None = None) -> None:
         """The whole story: connect, what `script` says or else chaos, quiet."""
@@ -222,7 +240,7 @@ class Simulation:
         for machine in self.machines.values():
             machine.go_on()
             machine.disk_is_full = False
-            machine.dies_at = None
+            machine.dies_at = machine.stops_at = None
         self.weather.is_down = False
         self.weather = _calm(self.weather)
         await asyncio.sleep(self.story.quiet_s)

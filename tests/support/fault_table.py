@@ -28,7 +28,9 @@ What goes wrong for those who keep connections alive, what soulwatch does then, 
 faults are made in the test's own process, in a given order and often by a clock of the test's own; *real* ones are made
 outside of it: processes that are killed or stopped, full disks, restarted servers, certificates.
 
-This page is written by `nox -s faults`, from what it saw: do not change it by hand.
+This page is written by `nox -s faults`, from what it saw: do not change it by hand. The results are those of the day
+and the commit named below, which may be older than the files beside it. What is compared with the tests as they are
+now, at each run of `tests/docs`, are the rows and the names of their tests.
 """
 TABLE = """
 | fault | expected | tests | how | result |

@@ -202,7 +202,8 @@ FAULTS = (
         "F46",
         "PostgreSQL restarts, ends our sessions, cancels a statement, calls a deadlock; no connection is free",
         "It is tried again where that is safe; what was acknowledged is there once",
-        "Failing over to a second server: there is one here.",
+        "Failing over to a second server: there is one here. A deadlock or a serialization failure that is the "
+        "server's own: nothing here makes one, and such errors are only played, on SQLite.",
     ),
     Fault(
         "F49",

@@ -29,6 +29,9 @@ PROTOCOL = "soulwatch.v1"
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For tests to which the kind of database makes no difference: each runs once."""
 
+on_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+"""For tests of what only a server of several hosts does."""
+
 
 @dataclass
 class Served:
