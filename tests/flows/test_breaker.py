@@ -166,6 +166,22 @@ async def test_a_platform_that_calls_most_grants_dead_for_a_day_is_believed_then
         assert set(calls(caplog)) == {MASS_CALL}
 
 
+@pytest.mark.fault("F22")
+@on_sqlite
+async def test_whom_a_platform_at_fault_calls_dead_is_spared_though_no_host_ran_for_a_while(world, clock):
+    async with world.host(PATIENT, clock) as host:
+        await give(world, host, [f"u{number}" for number in range(60)])
+        await clock.advance(3300)
+        world.sandbox.faults.add("invalid_grant", path="/token", times=None)
+        await sweep_for(host, clock, minutes=4)
+        held = [row for row in await host.accounts.rows() if row.status == "connected"]
+        for _ in range(3):
+            await clock.advance(1200)
+            await host.sweeper.sweep()
+
+        assert {(await host.accounts.row(row.id)).status for row in held} == {"connected"}
+
+
 async def test_a_few_dead_grants_among_many_are_told_to_their_users(world, clock):
     async with world.host(PATIENT, clock) as host:
         await give(world, host, [f"u{number}" for number in range(10)])

@@ -17,7 +17,7 @@ from soulwatch.host.attempt import Attempt, named
 from soulwatch.host.breaker import DOWN_WINDOW, Breakers, is_down
 from soulwatch.host.clock import Clock
 from soulwatch.host.platforms import Platforms
-from soulwatch.host.settling import FROM_SEVERAL, LATER, MASS_WINDOW, changes_after, held_back, is_mass
+from soulwatch.host.settling import FROM_SEVERAL, LATER, MASS, MASS_WINDOW, changes_after, held_back, is_mass
 from soulwatch.host.store import attempts, connections, events
 from soulwatch.host.store.database import Database
 from soulwatch.host.timing import RefreshPolicy
@@ -95,13 +95,18 @@ class Aftermath:
         if "status" not in changes:
             return changes
         spared = held_back(row, now)
-        if spared is not None and is_mass(await attempts.outcomes(transaction, row.platform, now - MASS_WINDOW)):
+        if spared is not None and await self._is_mass(transaction, row.platform, now - MASS_WINDOW):
             logger.error("OPERATOR: %s calls many grants dead at once; users are not told yet", row.platform)
             changes.pop("status")
             return changes | spared
         title, hint = self._platforms.title(row.platform), self._platforms.hint(row.platform)
         message = f"{title} no longer honours this connection: connect it again. {hint}".strip()
         return changes | {"error_message": message}
+
+    async def _is_mass(self, transaction: AsyncConnection, platform: str, since: datetime) -> bool:
+        """Whether many are called dead; or were, and are held: no host may have run for a while."""
+        held = await connections.doubted_before(transaction, platform, since)
+        return held > MASS or is_mass(await attempts.outcomes(transaction, platform, since))
 
     async def answered(self, platform: str) -> None:
         """The platform gave an answer: where it was down, all who waited for that go on.

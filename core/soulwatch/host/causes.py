@@ -13,6 +13,8 @@ from sqlalchemy.exc import TimeoutError as NoneIsFree
 
 WRONGLY_ASKED = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
 """What a database answers to a mistake of ours, well as it is."""
+ROLLED_BACK = "40"
+"""The class of PostgreSQL's codes for a deadlock and the like: of two that are well, one has to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ def _cause(broken: BaseException, url: URL) -> Cause | None:
         return None
     if getattr(getattr(broken, "orig", broken), "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
         return None  # a table that is missing, a statement it does not understand
+    if str(getattr(getattr(broken, "orig", None), "sqlstate", "")).startswith(ROLLED_BACK):
+        return None
     said = re.sub(r"^<class '[^']*'>: ", "", str(getattr(broken, "orig", None) or broken)).partition("\n")[0]
     for words, what, remedy in _KNOWN:
         if words.search(said):

@@ -230,6 +230,14 @@ async def doubted(connection: AsyncConnection, platform: str) -> tuple[int, int]
     return found[0], found[1]
 
 
+async def doubted_before(connection: AsyncConnection, platform: str, before: datetime) -> int:
+    """How many connections of a platform have been doubted for so long that only a hold keeps them from being told."""
+    query = select(func.count()).where(
+        connections.c.platform == platform, connections.c.status == "connected", connections.c.doubted_at <= before
+    )
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def ending(connection: AsyncConnection, until: datetime, after: str, limit: int) -> Sequence[Row[Any]]:
     """Connections whose grant ends by `until`, in the order of their ids from `after` on."""
     query = (
