@@ -14,7 +14,7 @@ from sim.world import Simulation, Story
 from soulwatch import SoulwatchError
 from soulwatch.host.host import Host
 
-STEPS = range(1, 45)
+STEPS = range(1, 46)
 """Exactly those of a refresh: see the first test."""
 ON_ITS_WAY_S = 0.2
 """Longer than a request takes to the platform."""

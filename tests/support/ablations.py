@@ -115,7 +115,7 @@ SAFEGUARDS = (
     Safeguard(
         "fence",
         "who was overtaken writes over what came later",
-        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[27]",
+        f"{STEP}test_with_strict_rotation_a_process_that_stands_still_loses_only_an_answer_on_its_way[28]",
         _no_fence,
     ),
     Safeguard(
@@ -145,7 +145,7 @@ SAFEGUARDS = (
     Safeguard(
         "prompt retry",
         "the time passes in which a used token is taken again",
-        f"{STORY}[ten seconds of grace, answers are lost and processes die-0]",
+        f"{STORY}[ten seconds of grace, answers are lost and processes die-1]",
         _no_prompt_retry,
     ),
     Safeguard(

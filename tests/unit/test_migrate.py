@@ -145,7 +145,7 @@ async def test_what_is_no_database_is_named(tmp_path, content):
     path.mkdir() if content is None else path.write_bytes(content)
 
     async with opened(f"sqlite+aiosqlite:///{path}") as database:
-        with pytest.raises(SettingsError, match=r"notes\.txt cannot be opened: .* Check DATABASE_URL") as refused:
+        with pytest.raises(SettingsError, match=r"notes\.txt cannot be opened: .* DATABASE_URL") as refused:
             await database.check()
     assert "Traceback" not in str(refused.value)
     if content is not None:

@@ -46,7 +46,7 @@ _KNOWN = tuple(
         (
             r"malformed|not a database",
             "cannot be used: its file is damaged",
-            "Restore a backup of {place}",
+            "Restore a backup of {place}, or let DATABASE_URL name another file",
         ),
         (
             r"too many open files",
