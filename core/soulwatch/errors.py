@@ -9,6 +9,7 @@ SoulwatchError
 ├── FlowRefused          (host) a connection attempt cannot go on: its user starts it again
 └── PlatformError        one platform said no; what happens next depends on how
     ├── Unavailable          try again later
+    │   └── TokenRefused     (host) a token that cannot be renewed is doubted: asked again before its user is told
     ├── RateLimited          try again at `retry_at`
     ├── NeedsReauth          only the connection's user can help
     ├── Misconfigured        only the operator can help
