@@ -171,7 +171,8 @@ def soak(session: nox.Session) -> None:
         TEST_CONNECTIONS="10000",
         TEST_EVERY_BYTE="1",
     )
-    session.run("pytest", "tests/sim", "tests/faults", "--durations=20", *SIDE_BY_SIDE)
+    patient = ("--override-ini", "faulthandler_timeout=3600")
+    session.run("pytest", "tests/sim", "tests/faults", "--durations=20", *patient, *SIDE_BY_SIDE)
 
 
 @nox.session

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as NoneIsFree
 from soulwatch.host.causes import cause_of
 from soulwatch.host.store.database import Database
 from soulwatch.host.store.migrate import migrate
-from soulwatch.host.trouble import LOOKS_EVERY_S, trouble_of
+from soulwatch.host.trouble import LOOKS_EVERY_S, Trouble
 from soulwatch.testing.clock import PlayedClock
 
 FULL = OperationalError("UPDATE ...", {}, Exception("database or disk is full"))
@@ -41,7 +41,7 @@ async def kept(tmp_path, monkeypatch):
     def fill(is_full=True):
         monkeypatch.setattr(database, "writing", full if is_full else writing)
 
-    yield trouble_of(database, clock), clock, fill
+    yield Trouble(database, clock), clock, fill
     await database.close()
 
 

@@ -43,7 +43,7 @@ from soulwatch.host.sweeper import Sweeper
 from soulwatch.host.ticker import Ticker
 from soulwatch.host.timing import RefreshPolicy
 from soulwatch.host.tokens import Tokens
-from soulwatch.host.trouble import trouble_of
+from soulwatch.host.trouble import Trouble
 from soulwatch.host.vault import KeyRing, Vault
 from soulwatch.host.worker import Worker
 from soulwatch.values import Event, Token
@@ -94,7 +94,8 @@ class Host:
         refresher = Refresher(database, safe, self.platforms, clock, policy, self.announce, self.breakers, claims)
         second_look = SecondLook(database, self.platforms, clock, policy)
         self.tokens = Tokens(database, safe, admission, claims, refresher, clock, policy, self.announce, second_look)
-        self.sweeper = Sweeper(database, self.tokens, admission, clock)
+        self.trouble = Trouble(database, clock)
+        self.sweeper = Sweeper(database, self.tokens, admission, clock, self.trouble)
         self.poller = Poller(
             database, self.tokens, self.platforms, self.plan, budget, clock, self.announce, owner, settings.lease
         )
@@ -104,7 +105,6 @@ class Host:
         self.clock_watch = ClockWatch(database, clock, max(settings.lease, policy.lease))
         self.access = Access(database, clock)
         self.overview = Overview(self.platforms, self.plan, self.connecting.redirect_uri)
-        self.trouble = trouble_of(database, clock)
         ticker = Ticker(clock, tz=settings.zone, is_told=self.trouble.met)
         self.worker = Worker(
             self.sweeper,

@@ -18,7 +18,7 @@ from soulwatch.host.settling import PROMPT_TRIES, few_of
 from soulwatch.host.store import attempts, connections
 from soulwatch.host.store.database import Database
 from soulwatch.host.tokens import Tokens
-from soulwatch.host.trouble import trouble_of
+from soulwatch.host.trouble import Trouble
 from soulwatch.host.vault import KeyUnavailable
 
 logger = logging.getLogger("soulwatch.tokens")
@@ -36,12 +36,14 @@ class Sweeper:
         tokens: Tokens,
         admission: Admission,
         clock: Clock,
+        trouble: Trouble,
         is_gone: Callable[[str], bool] = is_gone,
     ) -> None:
         self._database = database
         self._tokens = tokens
         self._admission = admission
         self._clock = clock
+        self._trouble = trouble
         self._is_gone = is_gone
         self._limiters: dict[str, anyio.CapacityLimiter] = {}
         self._in_hand: set[str] = set()
@@ -127,5 +129,5 @@ class Sweeper:
         except SoulwatchError as broken:
             logger.debug("not refreshed: %s", broken)
         except Exception as broken:
-            if not trouble_of(self._database, self._clock).met(broken):
+            if not self._trouble.met(broken):
                 logger.exception("a refresh failed in a way nobody foresaw")

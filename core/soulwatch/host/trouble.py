@@ -6,7 +6,6 @@ Everything that is foreseen goes on by itself then: loops come again, leases run
 from __future__ import annotations
 
 import logging
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import delete, insert
 
@@ -81,13 +80,3 @@ class Trouble:
         if self._causes and self._clock.monotonic() - self._failed_at >= QUIET_FOR_S:
             self._causes.clear()
             logger.warning("The database can be written again: everything goes on.")
-
-
-_KNOWN: WeakKeyDictionary[Database, Trouble] = WeakKeyDictionary()
-
-
-def trouble_of(database: Database, clock: Clock) -> Trouble:
-    """The one account of a database's troubles, which everything that works with it shares."""
-    if database not in _KNOWN:
-        _KNOWN[database] = Trouble(database, clock)
-    return _KNOWN[database]

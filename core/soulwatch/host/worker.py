@@ -122,6 +122,7 @@ class Worker:
 
     async def _take_up_what_is_left(self, group: TaskGroup) -> None:
         while not self._stopping.is_set():
+            self._beats["recovery"] = self._clock.now()
             await self._sweeper.recover_into(group)
             await self._sleep(RECOVER_EVERY_S, self._stopping)
 
