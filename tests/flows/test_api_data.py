@@ -153,10 +153,11 @@ async def test_a_loop_that_shows_no_life_makes_the_host_unwell(serve):
     async with serve(clock=clock) as served:
         visitor = await served.visitor()
         async with served.host.working():
-            await until(lambda: len(served.host.worker._beats) == 3)
+            await until(lambda: len(served.host.worker._beats) == 4)
             assert (await visitor.get("/healthz")).status_code == 200
             clock.jump(61)
             status, detail = problem_of(await visitor.get("/healthz"))
     assert status == 503
     assert "polling" in detail
     assert "refreshing" in detail
+    assert "recovery" in detail
